@@ -1,0 +1,274 @@
+package position
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf16"
+
+	"github.com/go-faster/jx"
+)
+
+// MaxDepth is how deep attributes may nest; the attributes object itself is the first level.
+const MaxDepth = 64
+
+// Keys of the sentinels: the sole key of an object that stands for a JavaScript value that
+// JSON lacks.
+const (
+	bigintKey = "__bigint"
+	bufferKey = "__buffer_b64"
+)
+
+// bag is where the attributes of one position lie in the decoder's output.
+type bag struct{ start, end int }
+
+// emptyBag marks a payload without attributes.
+var emptyBag = bag{start: -1}
+
+// attributes rewrites the IO bag into what jsonb gets. Numbers keep their digits, since they
+// are copied as text; sentinels become a number and a \x string.
+func (d *Decoder) attributes() (bag, error) {
+	const key = "attributes"
+	if err := d.expect(key, jx.Object); err != nil {
+		return bag{}, err
+	}
+	if d.escaped {
+		if err := d.checkAhead(); err != nil {
+			return bag{}, err
+		}
+	}
+	start := len(d.out.Buf)
+	if err := d.object(1); err != nil {
+		d.out.Buf = d.out.Buf[:start]
+		var e *Error
+		if errors.As(err, &e) {
+			e.Key = key
+		}
+		return bag{}, err
+	}
+	return bag{start, len(d.out.Buf)}, nil
+}
+
+func (d *Decoder) bytes(b bag) []byte {
+	if b == emptyBag {
+		return []byte("{}")
+	}
+	// The capacity ends with the content: an append by the caller cannot reach the neighbour.
+	return d.out.Buf[b.start:b.end:b.end]
+}
+
+// checkAhead looks over the escapes of the whole bag before it is read: the library would
+// turn a lone surrogate into U+FFFD without a word. A backslash stands only in strings.
+func (d *Decoder) checkAhead() error {
+	return d.json.Capture(func(ahead *jx.Decoder) error {
+		raw, err := ahead.Raw()
+		if err != nil {
+			return err
+		}
+		if err := checkEscapes(raw); err != nil {
+			return &Error{Reason: UnstorableString, Key: "attributes", Detail: err.Error()}
+		}
+		return nil
+	})
+}
+
+// value copies the next JSON value to the output.
+func (d *Decoder) value(depth int) error {
+	switch kind := d.json.Next(); kind {
+	case jx.Object:
+		return d.object(depth + 1)
+	case jx.Array:
+		return d.array(depth + 1)
+	case jx.String:
+		text, err := d.json.StrBytes()
+		if err != nil {
+			return err
+		}
+		d.out.ByteStr(text)
+		return nil
+	default: // number, true, false, null
+		raw, err := d.json.Raw()
+		if err != nil {
+			return err
+		}
+		if kind == jx.Number && !numericHolds(raw) {
+			return &Error{Reason: UnstorableNumber, Detail: fmt.Sprintf("%.40s does not fit numeric", raw)}
+		}
+		d.out.Raw(raw)
+		return nil
+	}
+}
+
+func (d *Decoder) object(depth int) error {
+	if depth > MaxDepth {
+		return &Error{Reason: TooDeep, Detail: fmt.Sprintf("nested deeper than %d", MaxDepth)}
+	}
+	keys, err := d.json.ObjIter()
+	if err != nil {
+		return err
+	}
+	start := len(d.out.Buf)
+	d.out.ObjStart()
+	count := 0
+	var sole sentinel
+	for keys.Next() {
+		key := keys.Key()
+		if count++; count == 1 {
+			sole = d.sentinel(key)
+		} else {
+			d.out.Comma()
+		}
+		d.out.ByteStr(key)
+		d.out.RawStr(":")
+		if err := d.value(depth); err != nil {
+			return err
+		}
+	}
+	if err := keys.Err(); err != nil {
+		return err
+	}
+	d.out.ObjEnd()
+	// Only now is it known that the key is the sole one. The bag itself is no sentinel.
+	if count == 1 && sole.key != "" && depth > 1 {
+		d.out.Buf = d.out.Buf[:start]
+		return d.replace(sole)
+	}
+	return nil
+}
+
+func (d *Decoder) array(depth int) error {
+	if depth > MaxDepth {
+		return &Error{Reason: TooDeep, Detail: fmt.Sprintf("nested deeper than %d", MaxDepth)}
+	}
+	values, err := d.json.ArrIter()
+	if err != nil {
+		return err
+	}
+	d.out.ArrStart()
+	for first := true; values.Next(); first = false {
+		if !first {
+			d.out.Comma()
+		}
+		if err := d.value(depth); err != nil {
+			return err
+		}
+	}
+	d.out.ArrEnd()
+	return values.Err()
+}
+
+// sentinel is the first member of an object, where its key is a sentinel's.
+type sentinel struct {
+	key  string
+	text []byte // nil where the value is no string
+}
+
+// sentinel looks at the value under key without consuming it.
+func (d *Decoder) sentinel(key []byte) sentinel {
+	var s sentinel
+	switch string(key) {
+	case bigintKey:
+		s.key = bigintKey
+	case bufferKey:
+		s.key = bufferKey
+	default:
+		return s
+	}
+	if d.json.Next() != jx.String {
+		return s
+	}
+	// A Capture reads ahead and then puts the decoder back; its error comes up again when the
+	// value is read for good.
+	_ = d.json.Capture(func(ahead *jx.Decoder) error {
+		text, err := ahead.StrBytes()
+		s.text = text
+		return err
+	})
+	return s
+}
+
+// replace writes the value that a sentinel stands for.
+func (d *Decoder) replace(s sentinel) error {
+	if s.key == bigintKey {
+		return d.bigint(s.text)
+	}
+	return d.buffer(s.text)
+}
+
+// bigint writes the digits of BigInt.prototype.toString: a JSON number as they stand, so
+// leading zeros and -0 are malformed.
+func (d *Decoder) bigint(text []byte) error {
+	digits := bytes.TrimPrefix(text, []byte("-"))
+	canonical := len(digits) > 0 && (digits[0] != '0' || len(text) == 1)
+	for _, c := range digits {
+		canonical = canonical && '0' <= c && c <= '9'
+	}
+	if !canonical {
+		return &Error{Reason: MalformedSentinel, Detail: fmt.Sprintf("%s holds %.40q, not decimal digits", bigintKey, text)}
+	}
+	if !numericHolds(text) {
+		return &Error{Reason: UnstorableNumber, Detail: fmt.Sprintf("%s of %d digits does not fit numeric", bigintKey, len(digits))}
+	}
+	d.out.Raw(text)
+	return nil
+}
+
+// buffer writes the bytes as the JSON string "\x<hex>", which SQL's ::bytea reads.
+func (d *Decoder) buffer(text []byte) error {
+	malformed := &Error{Reason: MalformedSentinel, Detail: bufferKey + " holds no base64"}
+	if text == nil || bytes.ContainsAny(text, "\r\n") { // the decoder would skip line ends
+		return malformed
+	}
+	encoding := base64.StdEncoding.Strict()
+	bin := make([]byte, encoding.DecodedLen(len(text)))
+	n, err := encoding.Decode(bin, text)
+	if err != nil {
+		return malformed
+	}
+	d.out.RawStr(`"\\x`)
+	d.out.Buf = hex.AppendEncode(d.out.Buf, bin[:n])
+	d.out.RawStr(`"`)
+	return nil
+}
+
+// checkEscapes looks for what JSON can spell and PostgreSQL's text cannot hold: U+0000, and
+// surrogates that are not a pair. The JSON must be valid otherwise.
+func checkEscapes(json []byte) error {
+	for {
+		i := bytes.IndexByte(json, '\\')
+		if i < 0 {
+			return nil
+		}
+		json = json[i:]
+		if json[1] != 'u' {
+			json = json[2:]
+			continue
+		}
+		r := unit(json)
+		json = json[6:]
+		switch {
+		case r == 0:
+			return errors.New("holds U+0000")
+		case !utf16.IsSurrogate(r):
+		case utf16.DecodeRune(r, unit(json)) == 0xFFFD:
+			return fmt.Errorf("holds the lone surrogate %U", r)
+		default:
+			json = json[6:]
+		}
+	}
+}
+
+// unit reads the UTF-16 code unit that json starts with, spelled \uXXXX; -1 where there is none.
+func unit(json []byte) rune {
+	if len(json) < 6 || json[0] != '\\' || json[1] != 'u' {
+		return -1
+	}
+	v, err := strconv.ParseUint(string(json[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(v)
+}

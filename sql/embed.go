@@ -1,0 +1,10 @@
+// Package sql holds the service's SQL: the schema that it owns and every statement that it
+// runs. sqlc turns queries into package db; the migrations travel inside the binary.
+package sql
+
+import "embed"
+
+// Migrations holds migrations/*.sql, in dbmate's format.
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS
