@@ -1,0 +1,274 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Probe asks one dependency whether it works.
+type Probe struct {
+	// Name is the key in /readyz, unlike that of any other probe or condition.
+	Name string
+	// Check returns nil if the dependency works, or the reason. It should return when its context ends;
+	// while it does not, the dependency counts as failing and the next check waits.
+	Check func(ctx context.Context) error
+}
+
+// HealthOptions are the settings of NewHealth. The zero value of each field is usable.
+type HealthOptions struct {
+	Interval time.Duration // between the starts of two checks of one probe; 2 s if 0
+	Timeout  time.Duration // of one check; 2 s if 0
+	Secrets  []string      // shown as xxxxx in every error text; see Secrets
+	Logger   *slog.Logger  // gets each change of state once; none if nil
+}
+
+// Health knows whether the service is ready (its dependencies answer, its pipeline makes progress) and
+// whether it is alive (its loops turn). The two are apart: an outage of a dependency is no reason to
+// restart the process. It is safe for concurrent use.
+type Health struct {
+	probes   []Probe
+	interval time.Duration
+	timeout  time.Duration
+	scrub    *strings.Replacer
+	logger   *slog.Logger
+	started  time.Time
+
+	mu     sync.Mutex
+	checks map[string]*check
+	loops  map[string]*Loop
+}
+
+type check struct {
+	state checkState
+	since time.Time
+	err   string
+}
+
+type checkState int
+
+const (
+	unchecked checkState = iota
+	passing
+	failing
+)
+
+// NewHealth returns a Health that is not ready until Run has had an answer from each probe.
+func NewHealth(probes []Probe, opts HealthOptions) *Health {
+	if opts.Interval == 0 {
+		opts.Interval = 2 * time.Second
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = 2 * time.Second
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &Health{
+		probes:   probes,
+		interval: opts.Interval,
+		timeout:  opts.Timeout,
+		scrub:    newScrubber(opts.Secrets),
+		logger:   opts.Logger,
+		started:  time.Now(),
+		checks:   make(map[string]*check),
+		loops:    make(map[string]*Loop),
+	}
+	for _, p := range probes {
+		h.checks[p.Name] = &check{since: h.started, err: "not checked yet"}
+	}
+	return h
+}
+
+// Run checks every probe at once and then every interval, each in a goroutine of its own, so that one
+// without an answer holds up no other. It returns when ctx has ended and the last check has returned.
+func (h *Health) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, p := range h.probes {
+		wg.Go(func() {
+			ticker := time.NewTicker(h.interval)
+			defer ticker.Stop()
+			for {
+				h.probe(ctx, p)
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+				}
+			}
+		})
+	}
+	<-ctx.Done()
+}
+
+func (h *Health) probe(ctx context.Context, p Probe) {
+	checkCtx, cancel := context.WithTimeout(ctx, h.timeout)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() { answer <- p.Check(checkCtx) }()
+
+	noAnswer := fmt.Errorf("no answer within %s", h.timeout)
+	select {
+	case err := <-answer:
+		if errors.Is(err, context.DeadlineExceeded) && checkCtx.Err() != nil {
+			err = noAnswer
+		}
+		h.setUnlessEnded(ctx, p.Name, err)
+	case <-checkCtx.Done():
+		h.setUnlessEnded(ctx, p.Name, noAnswer)
+		<-answer
+	}
+}
+
+// setUnlessEnded drops what a check says once ctx has ended: it is about our own stop.
+func (h *Health) setUnlessEnded(ctx context.Context, name string, err error) {
+	if ctx.Err() == nil {
+		h.set(name, err)
+	}
+}
+
+// Fail marks the condition name as failing because of err, until Recover. Repeated calls keep the time
+// of the first and the error of the last. A nil err is a Recover.
+func (h *Health) Fail(name string, err error) { h.set(name, err) }
+
+// Recover marks the condition name as met. A first call makes it show in /readyz.
+func (h *Health) Recover(name string) { h.set(name, nil) }
+
+func (h *Health) set(name string, err error) {
+	now := time.Now()
+	state, text := passing, ""
+	if err != nil {
+		state, text = failing, h.scrub.Replace(err.Error())
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.checks[name]
+	if c == nil {
+		c = &check{}
+		h.checks[name] = c
+	}
+	was, since := c.state, c.since
+	c.err = text
+	if state == was {
+		return
+	}
+	c.state, c.since = state, now
+	switch {
+	case state == failing:
+		h.logger.Warn("check is failing", "check", name, "error", text)
+	case was == failing:
+		h.logger.Info("check is ok again", "check", name, "failing_seconds", now.Sub(since).Seconds())
+	}
+}
+
+// Readiness is the body of /readyz.
+type Readiness struct {
+	Ready  bool                 `json:"ready"`
+	Checks map[string]Condition `json:"checks"`
+}
+
+// Condition is the state of one probe or condition.
+type Condition struct {
+	OK    bool      `json:"ok"`
+	Since time.Time `json:"since"` // of the last change of OK; UTC
+	Error string    `json:"error"` // the last one, redacted; empty if OK
+}
+
+// Readiness returns every probe and condition as it stands. Ready needs all of them.
+func (h *Health) Readiness() Readiness {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := Readiness{Ready: true, Checks: make(map[string]Condition, len(h.checks))}
+	for name, c := range h.checks {
+		ok := c.state == passing
+		r.Ready = r.Ready && ok
+		r.Checks[name] = Condition{OK: ok, Since: c.since.UTC().Truncate(time.Millisecond), Error: c.err}
+	}
+	return r
+}
+
+// Loop is the heartbeat of one of the service's loops.
+type Loop struct {
+	health     *Health
+	name       string
+	maxSilence time.Duration
+	// beat counts from Health.started, on the monotonic clock: a step of the wall clock is no silence.
+	beat   atomic.Int64
+	silent bool // held by health.mu
+}
+
+// Loop starts to watch a loop: it must Beat at least every maxSilence, also while it waits for a
+// dependency, or /healthz fails and an orchestrator restarts the process. A name in use is replaced.
+func (h *Health) Loop(name string, maxSilence time.Duration) *Loop {
+	l := &Loop{health: h, name: name, maxSilence: maxSilence}
+	l.Beat()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loops[name] = l
+	return l
+}
+
+// Beat says that the loop turns. It costs one reading of the clock.
+func (l *Loop) Beat() { l.beat.Store(int64(time.Since(l.health.started))) }
+
+// Done says that the loop has ended as it should; it is watched no more.
+func (l *Loop) Done() {
+	l.health.mu.Lock()
+	defer l.health.mu.Unlock()
+	if l.health.loops[l.name] == l {
+		delete(l.health.loops, l.name)
+	}
+}
+
+// Liveness is the body of /healthz.
+type Liveness struct {
+	Alive bool                 `json:"alive"`
+	Loops map[string]Heartbeat `json:"loops"`
+}
+
+// Heartbeat is the state of one loop.
+type Heartbeat struct {
+	OK               bool    `json:"ok"`
+	SilentSeconds    float64 `json:"silent_seconds"`
+	MaxSilentSeconds float64 `json:"max_silent_seconds"`
+}
+
+// Liveness returns every loop as it stands. Alive needs all of them. A loop found silent, or turning
+// again, is logged once.
+func (h *Health) Liveness() Liveness {
+	now := time.Since(h.started)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := Liveness{Alive: true, Loops: make(map[string]Heartbeat, len(h.loops))}
+	for name, l := range h.loops {
+		// A beat may have come since now was taken.
+		silence := max(now-time.Duration(l.beat.Load()), 0)
+		silent := silence > l.maxSilence
+		if silent != l.silent {
+			l.silent = silent
+			h.logLoop(l, silence)
+		}
+		r.Alive = r.Alive && !silent
+		r.Loops[name] = Heartbeat{
+			OK:               !silent,
+			SilentSeconds:    silence.Round(time.Millisecond).Seconds(),
+			MaxSilentSeconds: l.maxSilence.Seconds(),
+		}
+	}
+	return r
+}
+
+func (h *Health) logLoop(l *Loop, silence time.Duration) {
+	if l.silent {
+		h.logger.Warn("loop is silent", "loop", l.name, "silent_seconds", silence.Seconds())
+		return
+	}
+	h.logger.Info("loop turns again", "loop", l.name)
+}

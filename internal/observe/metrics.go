@@ -1,0 +1,203 @@
+package observe
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+const namespace = "processor"
+
+// Values of the label `path` of Metrics.BatchWrite.
+const (
+	PathCopy   = "copy"
+	PathUpsert = "upsert"
+)
+
+// BuildInfo is what the binary was built from, for processor_build_info and `processor version`.
+type BuildInfo struct {
+	Version   string // a release tag, or "devel"
+	Commit    string // the VCS revision
+	GoVersion string // as runtime.Version gives it
+}
+
+// Metrics are the instruments of the worker, in the namespace processor_ and in base units. A caller
+// observes them directly; all are safe for concurrent use. Label values must be valid UTF-8 and
+// bounded: never a device.
+//
+// A counter with a label shows no series before its first use. Whoever owns the closed set of values
+// (error classes, reasons of dead letters) calls WithLabelValues once for each at the start, so that
+// rate() sees the first increment; SetStream does it for the stream labels.
+type Metrics struct {
+	BatchPositions prometheus.Histogram     // positions handed to one write
+	BatchWrite     *prometheus.HistogramVec // {path}: seconds
+	WriteErrors    *prometheus.CounterVec   // {class}
+	CommitUnknown  prometheus.Counter
+	AckErrors      prometheus.Counter
+	DeadLetters    *prometheus.CounterVec // {reason}
+	Claimed        prometheus.Counter
+	GroupRecreated *prometheus.CounterVec // {stream}
+	TrimmedUnread  *prometheus.CounterVec // {stream}
+	LostPending    *prometheus.CounterVec // {stream}
+
+	entryDelay, positionDelay prometheus.Histogram
+
+	streamLag, streamPending, streamOldestPending, streamLength, deadLetterLength *prometheus.GaugeVec
+
+	reg prometheus.Registerer
+}
+
+// NewMetrics builds the instruments and registers them on reg, along with ledger and the Go and process
+// collectors. It fails if reg already holds one of them; reg is then of no further use.
+func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Metrics, error) {
+	m := &Metrics{
+		BatchPositions: histogram("batch_positions",
+			"Positions in one batch. Worry when it sits at --batch-size: the worker has a backlog.",
+			prometheus.ExponentialBuckets(1, 2, 14)),
+		BatchWrite: prometheus.NewHistogramVec(histogramOpts("batch_write_seconds",
+			"Seconds to write and commit one batch, by path: copy (fresh entries) or upsert (redelivered ones). Worry when p99 passes 1 s.",
+			prometheus.ExponentialBuckets(0.0005, 2, 15)), []string{"path"}),
+		WriteErrors: counterVec("write_errors_total",
+			"Writes that failed, by class of the database error. Worry when any class keeps growing.", "class"),
+		CommitUnknown: counter("commit_unknown_total",
+			"Commits whose answer was lost on the wire; the batch was written again by upsert. Worry when it grows without a known outage."),
+		AckErrors: counter("ack_errors_total",
+			"XACK commands that failed and were tried again. Worry when it keeps growing: entries will be delivered twice."),
+		DeadLetters: counterVec("dead_letters_total",
+			"Entries copied to the dead-letter stream, by reason. Worry at any growth: look with `processor dlq list`.", "reason"),
+		Claimed: counter("claimed_total",
+			"Pending entries taken over from another consumer by XAUTOCLAIM. Worry when it grows without a worker having ended."),
+		GroupRecreated: counterVec("group_recreated_total",
+			"Times the consumer group was gone and was created anew at 0. Worry at any growth: Redis was flushed, failed over or evicted the stream.", "stream"),
+		TrimmedUnread: counterVec("trimmed_unread_total",
+			"Entries trimmed from the stream before they were read. Worry at any growth: these positions are lost.", "stream"),
+		LostPending: counterVec("lost_pending_total",
+			"Pending entries whose payload was trimmed before they were written. Worry at any growth: these positions are lost.", "stream"),
+
+		entryDelay: histogram("entry_delay_seconds",
+			"Seconds from XADD to commit, by the clocks of Redis and of this host. Worry when p99 passes 1 s without a backlog.",
+			[]float64{.001, .0025, .005, .01, .015, .02, .03, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}),
+		positionDelay: histogram("position_delay_seconds",
+			"Seconds from the tracker's fix to commit. Trackers send buffered fixes late; worry when the median grows while entry_delay_seconds does not: the delay is upstream.",
+			[]float64{.1, .25, .5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 43200, 86400}),
+
+		streamLag: streamGauge("stream_lag",
+			"Entries of the stream not yet delivered to the consumer group (XINFO GROUPS). Absent while Redis cannot tell. Worry when it keeps growing."),
+		streamPending: streamGauge("stream_pending",
+			"Entries delivered to the consumer group and not acknowledged. Worry when it exceeds what the workers hold in flight."),
+		streamOldestPending: streamGauge("stream_oldest_pending_seconds",
+			"Seconds since the oldest pending entry was added to the stream, 0 without one. Worry when it passes --claim-idle."),
+		streamLength: streamGauge("stream_length",
+			"Entries in the stream, read or not (XLEN). Worry when it nears the limit at which the stream is trimmed."),
+		deadLetterLength: streamGauge("dead_letter_length",
+			"Entries in the stream's dead-letter stream. Worry above 0: look with `processor dlq list`."),
+
+		reg: reg,
+	}
+	m.BatchWrite.WithLabelValues(PathCopy)
+	m.BatchWrite.WithLabelValues(PathUpsert)
+
+	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace,
+		Name:      "build_info",
+		Help:      "Always 1; the labels say what the binary was built from. Worry when replicas differ outside a rollout.",
+		ConstLabels: prometheus.Labels{
+			"version": build.Version, "revision": build.Commit, "goversion": build.GoVersion,
+		},
+	})
+	buildInfo.Set(1)
+
+	err := m.register(
+		ledger, buildInfo,
+		m.BatchPositions, m.BatchWrite, m.WriteErrors, m.CommitUnknown, m.AckErrors, m.DeadLetters, m.Claimed,
+		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.entryDelay, m.positionDelay,
+		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.deadLetterLength,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// ObserveEntryDelay records the time from XADD to commit. A delay below zero, from clocks that disagree,
+// counts as zero: it would make the histogram's sum fall.
+func (m *Metrics) ObserveEntryDelay(d time.Duration) { m.entryDelay.Observe(max(d, 0).Seconds()) }
+
+// ObservePositionDelay records the time from the fix to commit, with zero for a fix from the future.
+func (m *Metrics) ObservePositionDelay(d time.Duration) { m.positionDelay.Observe(max(d, 0).Seconds()) }
+
+// ObserveDevices registers the device cache's gauge and counter. The functions are called at each scrape
+// and must be safe for concurrent use. It fails on a second call.
+func (m *Metrics) ObserveDevices(length func() int, evictions func() uint64) error {
+	return m.register(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: namespace,
+			Name:      "devices",
+			Help:      "Devices in the cache. Worry when it reaches --device-cache-size and device_evictions_total grows.",
+		}, func() float64 { return float64(length()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: namespace,
+			Name:      "device_evictions_total",
+			Help:      "Devices dropped from the full cache, least recently seen first. Worry when it keeps growing: raise --device-cache-size.",
+		}, func() float64 { return float64(evictions()) }),
+	)
+}
+
+// StreamStats is what Redis says of one stream and its consumer group.
+type StreamStats struct {
+	Length        int64         // entries in the stream (XLEN)
+	Lag           *int64        // entries not yet delivered; nil where Redis cannot tell (XINFO GROUPS)
+	Pending       int64         // entries delivered and not acknowledged (XPENDING)
+	OldestPending time.Duration // since the oldest pending entry was added; 0 without one
+	DeadLetters   int64         // entries in the dead-letter stream
+}
+
+// SetStream sets the gauges of stream, and makes its counters exist. A nil Lag removes the series of the
+// lag, so that "not known" is neither 0 nor -1.
+func (m *Metrics) SetStream(stream string, s StreamStats) {
+	m.streamLength.WithLabelValues(stream).Set(float64(s.Length))
+	m.streamPending.WithLabelValues(stream).Set(float64(s.Pending))
+	m.streamOldestPending.WithLabelValues(stream).Set(s.OldestPending.Seconds())
+	m.deadLetterLength.WithLabelValues(stream).Set(float64(s.DeadLetters))
+	for _, c := range []*prometheus.CounterVec{m.GroupRecreated, m.TrimmedUnread, m.LostPending} {
+		c.WithLabelValues(stream)
+	}
+	if s.Lag == nil {
+		m.streamLag.DeleteLabelValues(stream)
+		return
+	}
+	m.streamLag.WithLabelValues(stream).Set(float64(*s.Lag))
+}
+
+func (m *Metrics) register(cs ...prometheus.Collector) error {
+	for _, c := range cs {
+		if err := m.reg.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
+}
+
+func histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(histogramOpts(name, help, buckets))
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func counterVec(name, help, label string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{label})
+}
+
+func streamGauge(name, help string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, []string{"stream"})
+}

@@ -1,0 +1,163 @@
+package observe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const deadline = 10 * time.Second
+
+func TestListen_TakenAddress(t *testing.T) {
+	first, err := Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	_, err = Listen(first.Addr())
+	require.EqualError(t, err, "listen on "+first.Addr()+": bind: address already in use; another process holds it: "+
+		"stop that one, or choose another address with --http-addr or HTTP_ADDR")
+
+	require.NoError(t, first.Close())
+	again, err := Listen(first.Addr())
+	require.NoError(t, err, "Close frees the address")
+	require.NoError(t, again.Close())
+}
+
+func TestListen_BadAddress(t *testing.T) {
+	_, err := Listen("8080")
+	require.EqualError(t, err, "listen on 8080: address 8080: missing port in address; "+
+		"choose a host:port of this machine with --http-addr or HTTP_ADDR")
+}
+
+func TestServer_FinishesRequestsInProgress(t *testing.T) {
+	server, err := Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	entered, leave := make(chan struct{}), make(chan struct{})
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(entered)
+			<-leave
+			_, _ = io.WriteString(w, r.URL.Path)
+		}), slog.New(slog.DiscardHandler))
+	}()
+
+	type answer struct {
+		status int
+		body   string
+		err    error
+	}
+	answered := make(chan answer, 1)
+	client := &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
+	go func() {
+		response, err := client.Get("http://" + server.Addr() + "/slow")
+		if err != nil {
+			answered <- answer{err: err}
+			return
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		answered <- answer{response.StatusCode, string(body), err}
+	}()
+
+	<-entered
+	cancel()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", server.Addr())
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, deadline, time.Millisecond, "no new connections")
+	close(leave)
+	require.Equal(t, answer{200, "/slow", nil}, <-answered)
+	require.NoError(t, <-served)
+}
+
+func TestServer_ClosedListenerIsAnError(t *testing.T) {
+	server, err := Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, server.Close())
+	err = server.Serve(t.Context(), http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, net.ErrClosed)
+	require.ErrorContains(t, err, "serve http on "+server.Addr())
+}
+
+func TestHandler_Answers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg, _ := newMetrics(t)
+		redis := &dependency{}
+		h := NewHealth([]Probe{{"redis", redis.Check}}, HealthOptions{})
+		handler := Handler(reg, h)
+		request := func(method, path string) (int, string) {
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+			return recorder.Code, recorder.Body.String()
+		}
+		requireJSON := func(path string, status int, body string) {
+			t.Helper()
+			gotStatus, gotBody := request(http.MethodGet, path)
+			require.Equal(t, status, gotStatus)
+			require.JSONEq(t, body, gotBody)
+		}
+
+		requireJSON("/readyz", 503, `{"ready":false,"checks":{"redis":{"ok":false,"since":"2000-01-01T00:00:00Z","error":"not checked yet"}}}`)
+		requireJSON("/healthz", 200, `{"alive":true,"loops":{}}`)
+
+		pass(1500 * time.Millisecond)
+		run(t, h)
+		synctest.Wait()
+		requireJSON("/readyz", 200, `{"ready":true,"checks":{"redis":{"ok":true,"since":"2000-01-01T00:00:01.5Z","error":""}}}`)
+
+		redis.set(errors.New("connection refused"))
+		loop := h.Loop("writer", time.Second)
+		pass(2 * time.Second)
+		loop.Beat()
+		requireJSON("/readyz", 503, `{"ready":false,"checks":{"redis":{"ok":false,"since":"2000-01-01T00:00:03.5Z","error":"connection refused"}}}`)
+		requireJSON("/healthz", 200, `{"alive":true,"loops":{"writer":{"ok":true,"silent_seconds":0,"max_silent_seconds":1}}}`)
+		pass(2 * time.Second)
+		requireJSON("/healthz", 503, `{"alive":false,"loops":{"writer":{"ok":false,"silent_seconds":2,"max_silent_seconds":1}}}`)
+
+		status, body := request(http.MethodGet, "/metrics")
+		require.Equal(t, 200, status)
+		require.Contains(t, body, "\nprocessor_entries_in_flight 0\n")
+		require.Contains(t, body, "\ngo_goroutines ")
+
+		for _, path := range []string{"/", "/metrics/x", "/debug/pprof/", "/readyz/"} {
+			status, _ = request(http.MethodGet, path)
+			require.Equal(t, 404, status, path)
+		}
+		for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+			status, body = request(http.MethodPost, path)
+			require.Equal(t, 405, status, path)
+			require.NotContains(t, body, "processor_")
+		}
+	})
+}
+
+func TestServer_LogsFaultsThroughTheLogger(t *testing.T) {
+	server, err := Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var out bytes.Buffer
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(ctx, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }),
+			NewLogger(&out, slog.LevelInfo))
+	}()
+	client := &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
+	_, err = client.Get("http://" + server.Addr()) //nolint:bodyclose // There is no response.
+	require.ErrorIs(t, err, io.EOF)
+	cancel()
+	require.NoError(t, <-served)
+	require.Contains(t, out.String(), `"level":"warn","msg":"http: panic serving`)
+}

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Class says what an error of the database means for the batch that met it. The set is closed:
+// it labels metrics, and the writer has one answer to each.
+type Class string
+
+// Classes of database errors. The codes are SQLSTATEs (PostgreSQL documentation, appendix A).
+const (
+	// Unavailable: the server cannot be reached or cannot serve now, or another transaction was
+	// in the way. The same batch goes again with backoff, for as long as it takes.
+	Unavailable Class = "unavailable"
+	// BadRow: a value that the table does not take. The batch is halved until the row stands
+	// alone; that row is rejected, the others land.
+	BadRow Class = "bad_row"
+	// Schema: table, column, constraint, database or right is missing. The batch is held until
+	// somebody mends it: the row is not at fault and is never rejected for this.
+	Schema Class = "schema"
+	// Limit: the batch is too much for a limit of the server. It is halved; a row that meets
+	// the limit alone waits, and is reported, but never dropped.
+	Limit Class = "limit"
+	// Unexpected: an error that has no rule. Held and reported like Schema, since dropping
+	// a position on a guess is worse than waiting for a person.
+	Unexpected Class = "unexpected"
+	// Canceled: the caller's context ended.
+	Canceled Class = "canceled"
+)
+
+// Classes lists every class, for metrics that start at zero.
+func Classes() []Class {
+	return []Class{Unavailable, BadRow, Schema, Limit, Unexpected, Canceled}
+}
+
+// Classify is the one place that decides what a database error means: by SQLSTATE where the
+// server sent one. An error without SQLSTATE is one of the connection, or of the context.
+func Classify(err error) Class {
+	var pgErr *pgconn.PgError
+	switch {
+	case errors.As(err, &pgErr):
+		return classifyState(pgErr.Code)
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	default:
+		return Unavailable
+	}
+}
+
+func classifyState(state string) Class {
+	switch state {
+	case "40001", // serialization_failure
+		"40P01", // deadlock_detected
+		"53000", // insufficient_resources
+		"53100", // disk_full
+		"53300", // too_many_connections
+		"55P03", // lock_not_available
+		"57P01", // admin_shutdown
+		"57P02", // crash_shutdown
+		"57P03", // cannot_connect_now
+		"25006": // read_only_sql_transaction: a standby, until the failover is through
+		return Unavailable
+	case "23502", // not_null_violation
+		"23503", // foreign_key_violation
+		"23514": // check_violation
+		return BadRow
+	case "42P01", // undefined_table
+		"42703", // undefined_column
+		"42804", // datatype_mismatch
+		"42P10", // invalid_column_reference: no unique constraint for ON CONFLICT
+		"42501", // insufficient_privilege
+		"3F000", // invalid_schema_name
+		"3D000": // invalid_catalog_name: no such database
+		return Schema
+	case "53200", // out_of_memory
+		"53400", // configuration_limit_exceeded
+		"57014": // query_canceled: statement_timeout
+		return Limit
+	}
+	if len(state) != 5 {
+		return Unexpected
+	}
+	switch state[:2] {
+	case "08": // connection exceptions
+		return Unavailable
+	case "22", "54": // data exceptions, program limits
+		return BadRow
+	case "28": // invalid authorization
+		return Schema
+	default:
+		return Unexpected
+	}
+}
+
+// outcomeUnknown tells whether the statement may have been committed although it failed: it
+// was sent, and the connection broke before the answer. Trying the same rows again by upsert
+// is right either way.
+func outcomeUnknown(err error) bool {
+	var pgErr *pgconn.PgError
+	return !errors.As(err, &pgErr) && !pgconn.SafeToRetry(err)
+}
+
+// notSent marks an error from before anything was sent.
+type notSent struct{ error }
+
+// Unwrap returns the error itself.
+func (e notSent) Unwrap() error { return e.error }
+
+// SafeToRetry is what pgconn.SafeToRetry asks for.
+func (notSent) SafeToRetry() bool { return true }

@@ -1,0 +1,41 @@
+package store
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// trouble logs once when writing begins to fail, once for each further kind of failure, and
+// once when it goes on, however many writers meet it.
+type trouble struct {
+	logger *slog.Logger
+
+	mu    sync.Mutex
+	class Class // empty while all is well
+	since time.Time
+}
+
+func (t *trouble) failed(class Class, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.class == class {
+		return
+	}
+	if t.class == "" {
+		t.since = time.Now()
+	}
+	t.class = class
+	t.logger.Warn("positions cannot be written; the batch is held and tried again",
+		"class", class, "error", err, "mend", mendFor(err))
+}
+
+func (t *trouble) over() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.class == "" {
+		return
+	}
+	t.logger.Info("positions are written again", "after", time.Since(t.since).Round(time.Millisecond).String())
+	t.class = ""
+}

@@ -1,0 +1,158 @@
+package stream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+var errProtocol = errors.New("reply is not RESP2 as XREADGROUP sends it")
+
+// replyError is an error reply: the client's raw path hands those over like any other reply.
+type replyError string
+
+// Error implements error.
+func (e replyError) Error() string { return string(e) }
+
+// RedisError marks the type for redis.Error, and so for redis.HasErrorPrefix.
+func (replyError) RedisError() {}
+
+// parseRead reads a whole reply of XREADGROUP on one stream, in RESP2:
+//
+//	*-1                                   nothing came in time
+//	*1 *2 $stream *n (*2 $id *m ($field $value)…)…
+//
+// where *-1 in place of *m stands for a pending entry that is no longer on the stream. The
+// entries point into reply.
+func parseRead(reply []byte) ([]Entry, error) {
+	if len(reply) > 0 && reply[0] == '-' {
+		return nil, replyError(bytes.TrimRight(reply[1:], "\r\n"))
+	}
+	r := respReader{buf: reply}
+	streams, err := r.array()
+	if err != nil || streams <= 0 {
+		return nil, err
+	}
+	if n, err := r.array(); err != nil || n != 2 {
+		return nil, errors.Join(errProtocol, err)
+	}
+	if _, err := r.bulk(); err != nil {
+		return nil, err
+	}
+	n, err := r.array()
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, max(n, 0))
+	for i := range entries {
+		if err := r.entry(&entries[i]); err != nil {
+			return nil, fmt.Errorf("entry %d of %d: %w", i+1, n, err)
+		}
+	}
+	return entries, nil
+}
+
+// respReader walks over a reply that is in memory as a whole.
+type respReader struct {
+	buf []byte
+	pos int
+}
+
+func (r *respReader) entry(e *Entry) error {
+	if n, err := r.array(); err != nil || n != 2 {
+		return errors.Join(errProtocol, err)
+	}
+	text, err := r.bulk()
+	if err != nil {
+		return err
+	}
+	if e.ID, err = parseIDBytes(text); err != nil {
+		return err
+	}
+	if e.count, err = r.array(); err != nil {
+		return err
+	}
+	if e.count < 0 {
+		e.Trimmed = true
+		return nil
+	}
+	start := r.pos
+	for range e.count / 2 {
+		field, err := r.bulk()
+		if err != nil {
+			return err
+		}
+		value, err := r.bulk()
+		if err != nil {
+			return err
+		}
+		if string(field) == "payload" {
+			e.Payload = value
+		}
+	}
+	e.fields = r.buf[start:r.pos]
+	return nil
+}
+
+// array reads the header of an array and returns its length; -1 is the null array.
+func (r *respReader) array() (int, error) { return r.header('*') }
+
+// bulk reads a bulk string. It points into the reply, and its capacity ends with it.
+func (r *respReader) bulk() ([]byte, error) {
+	n, err := r.header('$')
+	if err != nil {
+		return nil, err
+	}
+	end := r.pos + n
+	if n < 0 || end+2 > len(r.buf) {
+		return nil, errProtocol
+	}
+	text := r.buf[r.pos:end:end]
+	r.pos = end + 2
+	return text, nil
+}
+
+// header reads <kind><length>\r\n.
+func (r *respReader) header(kind byte) (int, error) {
+	if r.pos >= len(r.buf) || r.buf[r.pos] != kind {
+		return 0, errProtocol
+	}
+	r.pos++
+	if bytes.HasPrefix(r.buf[r.pos:], []byte("-1\r\n")) {
+		r.pos += len("-1\r\n")
+		return -1, nil
+	}
+	n := 0
+	for ; r.pos < len(r.buf); r.pos++ {
+		c := r.buf[r.pos]
+		if c == '\r' {
+			r.pos += len("\r\n")
+			return n, nil
+		}
+		if c < '0' || c > '9' || n > len(r.buf) {
+			return 0, errProtocol
+		}
+		n = n*10 + int(c-'0')
+	}
+	return 0, errProtocol
+}
+
+func parseIDBytes(text []byte) (ID, error) {
+	millis, rest, ok := leadingUint(text)
+	if !ok || len(rest) < 2 || rest[0] != '-' {
+		return ID{}, errProtocol
+	}
+	seq, rest, ok := leadingUint(rest[1:])
+	if !ok || len(rest) > 0 {
+		return ID{}, errProtocol
+	}
+	return ID{millis, seq}, nil
+}
+
+func leadingUint(text []byte) (n uint64, rest []byte, ok bool) {
+	i := 0
+	for ; i < len(text) && '0' <= text[i] && text[i] <= '9'; i++ {
+		n = n*10 + uint64(text[i]-'0')
+	}
+	return n, text[i:], i > 0
+}

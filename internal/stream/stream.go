@@ -1,0 +1,141 @@
+// Package stream reads, acknowledges and dead-letters the entries of one Redis Stream as a
+// member of a consumer group. It owns no goroutine and keeps no state about entries: Redis does.
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrNoGroup says that the stream or its consumer group is gone: flushed, evicted, or lost in
+// a failover. EnsureGroup makes both anew.
+var ErrNoGroup = errors.New("consumer group does not exist")
+
+// Consumer is one member of a consumer group on one stream. Its methods are safe for
+// concurrent use; the client stays the caller's.
+type Consumer struct {
+	client redis.UniversalClient
+	stream string
+	group  string
+	name   string
+}
+
+// NewConsumer names the consumer that the methods act as. It talks to nobody yet.
+func NewConsumer(client redis.UniversalClient, stream, group, name string) *Consumer {
+	return &Consumer{client: client, stream: stream, group: group, name: name}
+}
+
+// Stream returns the name of the stream.
+func (c *Consumer) Stream() string { return c.stream }
+
+// EnsureGroup creates the stream and the group where either is missing (XGROUP CREATE …
+// MKSTREAM) and reports whether it did. The group begins at 0: entries that were there before
+// it are read too, since a duplicate is harmless and a gap is not.
+func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
+	err = c.client.XGroupCreateMkStream(ctx, c.stream, c.group, "0").Err()
+	if redis.HasErrorPrefix(err, "BUSYGROUP") {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("create consumer group %s on stream %s: %w", c.group, c.stream, err)
+	}
+	return true, nil
+}
+
+// ReadNew delivers up to count entries that no consumer of the group has had (XREADGROUP … >).
+// It waits up to block for the first one, in whole milliseconds, at least one; an empty batch
+// and no error means that none came. Delivered entries are pending for this consumer until
+// Ack or DeadLetter, even where the reply is lost: after an error read what is pending.
+func (c *Consumer) ReadNew(ctx context.Context, count int, block time.Duration) (Batch, error) {
+	cmd := redis.NewRawCmd(ctx,
+		"xreadgroup", "group", c.group, c.name,
+		"count", count, "block", max(block.Milliseconds(), 1),
+		"streams", c.stream, ">")
+	cmd.SetFirstKeyPos(9)
+	return c.read(ctx, cmd)
+}
+
+// ReadPending delivers again up to count of the entries that are pending for this consumer,
+// those after the given id in their order (XREADGROUP with an id). An empty batch means that
+// there are no more. It does not wait.
+func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch, error) {
+	cmd := redis.NewRawCmd(ctx,
+		"xreadgroup", "group", c.group, c.name,
+		"count", count,
+		"streams", c.stream, after.String())
+	cmd.SetFirstKeyPos(7)
+	batch, err := c.read(ctx, cmd)
+	batch.Redelivered = true
+	return batch, err
+}
+
+// read sends the command and takes the reply as it comes over the wire: the client's own
+// reader would build a map and eight strings for every entry.
+func (c *Consumer) read(ctx context.Context, cmd *redis.RawCmd) (Batch, error) {
+	// A command with a context that is over would still be sent.
+	if err := ctx.Err(); err != nil {
+		return Batch{}, err
+	}
+	err := c.client.Process(ctx, cmd)
+	var entries []Entry
+	if err == nil {
+		entries, err = parseRead(cmd.Val())
+	}
+	switch {
+	case redis.HasErrorPrefix(err, "NOGROUP"):
+		return Batch{}, fmt.Errorf("read stream %s: %w", c.stream, ErrNoGroup)
+	case err != nil:
+		return Batch{}, fmt.Errorf("read stream %s: %w", c.stream, err)
+	}
+	return Batch{Entries: entries, Bytes: len(cmd.Val())}, nil
+}
+
+// Ack takes the entries off the group's pending list (XACK). Entries that are not on it are
+// ignored by Redis, so a repetition is harmless.
+func (c *Consumer) Ack(ctx context.Context, ids []ID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := c.client.XAck(ctx, c.stream, c.group, idStrings(ids)...).Err(); err != nil {
+		return fmt.Errorf("acknowledge %d entries of stream %s: %w", len(ids), c.stream, err)
+	}
+	return nil
+}
+
+// leave removes a consumer only where it holds nothing. Check and removal are one step for
+// Redis: XGROUP DELCONSUMER would drop what became pending in between.
+var leave = redis.NewScript(`
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then
+	return 0
+end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1
+`)
+
+// Leave removes this consumer from the group, unless entries are pending for it: those would
+// go with it. It reports whether the consumer is gone.
+func (c *Consumer) Leave(ctx context.Context) (bool, error) {
+	gone, err := leave.Run(ctx, c.client, []string{c.stream}, c.group, c.name).Bool()
+	switch {
+	case redis.HasErrorPrefix(err, "NOGROUP"), errors.Is(err, redis.Nil):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("remove consumer %s from group %s: %w", c.name, c.group, err)
+	}
+	return gone, nil
+}
+
+// DeadKey names the dead-letter stream of a stream. Redis Cluster keeps both in one slot, so
+// that one MULTI reaches both: the slot is that of the text in the first {…}, or of the whole
+// name where there is none.
+func DeadKey(stream string) string {
+	if open := strings.IndexByte(stream, '{'); open >= 0 && strings.IndexByte(stream[open+1:], '}') > 0 {
+		return stream + ":dead"
+	}
+	return "{" + stream + "}:dead"
+}
