@@ -39,6 +39,9 @@ type Events struct {
 	Failed func(class Class)
 	// CommitUnknown: an attempt broke off after it was sent, so it may have been committed.
 	CommitUnknown func()
+	// Trouble: a batch is being held because of err, since the given time; a nil error says
+	// that it is over.
+	Trouble func(class Class, since time.Time, err error)
 }
 
 // Store holds the connections to the database that has the table positions.
@@ -72,7 +75,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection pool: %w", err)
 	}
-	return &Store{pool: pool, opts: opts, trouble: trouble{logger: opts.Logger}}, nil
+	return &Store{pool: pool, opts: opts, trouble: trouble{logger: opts.Logger, tell: opts.Events.Trouble}}, nil
 }
 
 // Close closes all connections. Every Writer must be done.

@@ -10,6 +10,7 @@ import (
 // once when it goes on, however many writers meet it.
 type trouble struct {
 	logger *slog.Logger
+	tell   func(class Class, since time.Time, err error) // may be nil
 
 	mu    sync.Mutex
 	class Class // empty while all is well
@@ -19,11 +20,14 @@ type trouble struct {
 func (t *trouble) failed(class Class, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.class == class {
-		return
-	}
 	if t.class == "" {
 		t.since = time.Now()
+	}
+	if t.tell != nil {
+		t.tell(class, t.since, err)
+	}
+	if t.class == class {
+		return
 	}
 	t.class = class
 	t.logger.Warn("positions cannot be written; the batch is held and tried again",
@@ -38,4 +42,7 @@ func (t *trouble) over() {
 	}
 	t.logger.Info("positions are written again", "after", time.Since(t.since).Round(time.Millisecond).String())
 	t.class = ""
+	if t.tell != nil {
+		t.tell("", t.since, nil)
+	}
 }

@@ -33,6 +33,18 @@ type Rejection struct {
 	Constraint string // where the server named one
 }
 
+// Detail says for people what the server found wrong.
+func (r *Rejection) Detail() string {
+	detail := r.Message
+	if r.Column != "" {
+		detail += " (column " + r.Column + ")"
+	}
+	if r.Constraint != "" {
+		detail += " (constraint " + r.Constraint + ")"
+	}
+	return detail
+}
+
 // Writer writes batches, one at a time; its buffers serve the next. Not safe for concurrent use.
 type Writer struct {
 	store *Store

@@ -1,0 +1,76 @@
+// Package cli is the command line: flags, environment variables, help, exit codes.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"processor/internal/observe"
+	"processor/internal/service"
+)
+
+// Exit codes of every command.
+const (
+	ExitOK      = 0
+	ExitFailure = 1 // the command could not do its work, or found what should not be
+	ExitUsage   = 2 // a flag, an argument or a setting is wrong
+)
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	Out, Err io.Writer
+}
+
+// commands is the whole command line.
+type commands struct {
+	Run     runCmd     `cmd:"" default:"withargs" help:"Move positions from Redis to PostgreSQL until SIGTERM (the default command)."`
+	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date, or back, or show it."`
+	Publish publishCmd `cmd:"" help:"Write a simulated fleet's positions to a stream, as tcp-ingestion would."`
+	Demo    demoCmd    `cmd:"" help:"Show everything at work on servers of its own; needs no set-up."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// Main runs one command line, without the program's name, and returns the exit code. It prints
+// at most one error. The command ends early when ctx does.
+func Main(ctx context.Context, args []string, build observe.BuildInfo, out Streams) int {
+	exit := -1
+	parser, err := kong.New(&commands{},
+		kong.Name("processor"),
+		kong.Description("Makes every GPS position on a Redis Stream exactly one row in TimescaleDB.\n\nEvery flag of a command has an environment variable, shown as $NAME."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Writers(out.Out, out.Err),
+		kong.Exit(func(code int) { exit = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(out, build),
+		intMapper(), durationMapper(),
+	)
+	if err != nil {
+		return fail(out, err)
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 { // --help has been printed
+		return exit
+	}
+	if err != nil {
+		fail(out, err)
+		return ExitUsage
+	}
+	if err := parsed.Run(); err != nil {
+		return fail(out, err)
+	}
+	return ExitOK
+}
+
+func fail(out Streams, err error) int {
+	fmt.Fprintf(out.Err, "processor: %s\n", err)
+	var setting *service.SettingError
+	if errors.As(err, &setting) {
+		return ExitUsage
+	}
+	return ExitFailure
+}

@@ -1,0 +1,6 @@
+package cli
+
+type demoCmd struct{}
+
+// Run is called by kong.
+func (c *demoCmd) Run() error { return nil }

@@ -1,0 +1,221 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"processor/internal/observe"
+	"processor/internal/stream"
+)
+
+// beatInterval is how often a reader that waits for a worker says that it is alive.
+const beatInterval = time.Second
+
+// maxSilence is how long a reader may go without a beat before /healthz fails. A read that
+// hangs takes the client's timeout and a reconnect.
+const maxSilence = 30 * time.Second
+
+// reader reads one stream and hands batches to the workers.
+type reader struct {
+	pipeline *Pipeline
+	consumer *stream.Consumer
+	batches  chan<- *batch
+	size     sizer
+	flying   []*batch // handed over, and not known to be done
+	loop     *observe.Loop
+	logger   *slog.Logger
+	failing  bool
+}
+
+func (p *Pipeline) newReader(c *stream.Consumer, batches chan<- *batch) *reader {
+	p.Ledger.Read(c.Stream(), 0)
+	return &reader{
+		pipeline: p,
+		consumer: c,
+		batches:  batches,
+		size:     newSizer(p.Options.BatchSize, p.Options.BatchBytes),
+		loop:     p.Health.Loop("reader "+c.Stream(), maxSilence),
+		logger:   p.Logger.With("stream", c.Stream()),
+	}
+}
+
+// run reads until ctx ends. After any error it begins anew with what is pending for this
+// consumer: a reply that was lost on the way left its entries there.
+func (r *reader) run(ctx, work context.Context) {
+	defer r.loop.Done()
+	pause := newBackoff()
+	for ctx.Err() == nil {
+		err := r.read(ctx, work, pause.Reset)
+		if ctx.Err() != nil {
+			return
+		}
+		r.failed(err)
+		r.loop.Beat()
+		if sleep(ctx, pause.NextBackOff()) != nil {
+			return
+		}
+		// What this process has in flight is pending too, and must not be read twice.
+		r.wait(ctx)
+	}
+}
+
+// read makes sure of the group, reads the consumer's own pending entries and then new ones.
+// It returns with the first error, or when ctx ends; worked is called after each good read.
+func (r *reader) read(ctx, work context.Context, worked func()) error {
+	created, err := r.consumer.EnsureGroup(ctx)
+	if err != nil {
+		return err
+	}
+	if created {
+		r.logger.Info("consumer group created at the beginning of the stream")
+	}
+	if err := r.readPending(ctx, work); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		r.loop.Beat()
+		asked := r.size.count()
+		b, err := r.consumer.ReadNew(ctx, asked, stream.BlockTimeout)
+		if err != nil {
+			return err
+		}
+		at := time.Now()
+		r.recovered()
+		worked()
+		if len(b.Entries) == 0 {
+			continue
+		}
+		r.size.observe(len(b.Entries), b.Bytes)
+		if !r.hand(work, b) {
+			return nil
+		}
+		if len(b.Entries) == asked {
+			continue // a backlog: the next batch may fly beside this one
+		}
+		// No backlog. One batch at a time, and not more often than every linger: a trickle
+		// costs the database few commits, and what arrives meanwhile forms the next batch.
+		r.wait(ctx)
+		if sleep(ctx, r.pipeline.Options.Linger-time.Since(at)) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// readPending hands over what was delivered to this consumer and never acknowledged: by this
+// process before an error, or by one before it under the same name.
+func (r *reader) readPending(ctx, work context.Context) error {
+	var after stream.ID
+	total := 0
+	for ctx.Err() == nil {
+		r.loop.Beat()
+		b, err := r.consumer.ReadPending(ctx, after, r.size.count())
+		if err != nil {
+			return err
+		}
+		if len(b.Entries) == 0 {
+			break
+		}
+		total += len(b.Entries)
+		after = b.Entries[len(b.Entries)-1].ID
+		r.size.observe(len(b.Entries), b.Bytes)
+		if !r.hand(work, b) {
+			return nil
+		}
+	}
+	if total > 0 {
+		r.logger.Info("entries that were pending for this consumer are read again", "entries", total)
+	}
+	return nil
+}
+
+// hand waits for a worker to take the batch. It reports false when all work is given up: the
+// entries then stay pending.
+func (r *reader) hand(work context.Context, b stream.Batch) bool {
+	handed := &batch{Batch: b, consumer: r.consumer, done: make(chan struct{})}
+	trimmed := 0
+	for i := range b.Entries {
+		if b.Entries[i].Trimmed {
+			trimmed++
+		}
+	}
+	r.pipeline.Ledger.Read(r.consumer.Stream(), len(b.Entries)-trimmed)
+	ticker := time.NewTicker(beatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case r.batches <- handed:
+			r.track(handed)
+			return true
+		case <-ticker.C:
+			r.loop.Beat()
+		case <-work.Done():
+			return false
+		}
+	}
+}
+
+func (r *reader) track(b *batch) {
+	still := r.flying[:0]
+	for _, f := range r.flying {
+		select {
+		case <-f.done:
+		default:
+			still = append(still, f)
+		}
+	}
+	r.flying = append(still, b)
+}
+
+// wait returns when no batch of this stream is in flight, or ctx ends.
+func (r *reader) wait(ctx context.Context) {
+	for _, f := range r.flying {
+		if !r.waitFor(ctx, f) {
+			return
+		}
+	}
+	r.flying = r.flying[:0]
+}
+
+func (r *reader) waitFor(ctx context.Context, b *batch) bool {
+	ticker := time.NewTicker(beatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-b.done:
+			return true
+		case <-ticker.C:
+			r.loop.Beat()
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// failed reports trouble with the stream once, however long it lasts.
+func (r *reader) failed(err error) {
+	name := "stream " + r.consumer.Stream()
+	if errors.Is(err, stream.ErrNoGroup) {
+		// Flushed, evicted or lost in a failover: the group is made anew at 0, never at $,
+		// since duplicates are harmless and gaps are not.
+		r.pipeline.Metrics.GroupRecreated.WithLabelValues(r.consumer.Stream()).Inc()
+		r.logger.Warn("stream or consumer group is gone; it is created anew at the beginning of the stream", "error", err)
+		return
+	}
+	if !r.failing {
+		r.logger.Warn("stream cannot be read; trying again until it can", "error", err)
+	}
+	r.failing = true
+	r.pipeline.Health.Fail(name, err)
+}
+
+func (r *reader) recovered() {
+	if !r.failing {
+		return
+	}
+	r.failing = false
+	r.logger.Info("stream is read again")
+	r.pipeline.Health.Recover("stream " + r.consumer.Stream())
+}

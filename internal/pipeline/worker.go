@@ -1,0 +1,213 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"processor/internal/observe"
+	"processor/internal/position"
+	"processor/internal/store"
+	"processor/internal/stream"
+)
+
+// reasonRejected labels what the database refused; decoding's reasons are position.Reason.
+const reasonRejected = "rejected_by_database"
+
+// worker takes batches through their life, one at a time. Its buffers serve the next batch.
+type worker struct {
+	pipeline *Pipeline
+	writer   *store.Writer
+	decoder  position.Decoder
+
+	positions []position.Position
+	sources   []int // positions[i] comes from entry sources[i]
+	letters   []stream.Letter
+	acks      []stream.ID
+}
+
+func (p *Pipeline) newWorker() *worker {
+	return &worker{pipeline: p, writer: p.Store.NewWriter()}
+}
+
+func (w *worker) run(work context.Context, batches <-chan *batch) {
+	for b := range batches {
+		if err := w.process(work, b); err != nil {
+			w.pipeline.Logger.Warn("batch given up; its entries stay pending",
+				"stream", b.consumer.Stream(), "entries", len(b.Entries), "error", err)
+		}
+		close(b.done)
+	}
+}
+
+// process is the life of a batch after the read. Each step waits out trouble, so the only
+// error is that work is over.
+func (w *worker) process(work context.Context, b *batch) error {
+	w.decode(b)
+
+	result, err := w.writer.Write(work, w.positions)
+	if err != nil {
+		return err
+	}
+	w.reject(b, result.Rejected)
+	w.committed(b, result)
+	w.logRecords(work, b)
+
+	if err := w.deadLetter(work, b); err != nil {
+		return err
+	}
+	return w.acknowledge(work, b)
+}
+
+// decode sorts the entries into positions, letters and what is only to be acknowledged.
+func (w *worker) decode(b *batch) {
+	w.decoder.Reset()
+	w.positions, w.sources = w.positions[:0], w.sources[:0]
+	w.letters, w.acks = w.letters[:0], w.acks[:0]
+	lost := 0
+	for i := range b.Entries {
+		entry := &b.Entries[i]
+		if entry.Trimmed {
+			lost++
+			w.acks = append(w.acks, entry.ID)
+			continue
+		}
+		pos, err := w.decoder.Decode(entry.Payload)
+		if err != nil {
+			w.letters = append(w.letters, undecodable(entry, err))
+			continue
+		}
+		w.positions = append(w.positions, pos)
+		w.sources = append(w.sources, i)
+	}
+	if lost > 0 {
+		w.pipeline.Metrics.LostPending.WithLabelValues(b.consumer.Stream()).Add(float64(lost))
+		w.pipeline.Logger.Error("pending entries were trimmed from the stream before they became rows; they are lost",
+			"stream", b.consumer.Stream(), "entries", lost)
+	}
+}
+
+func undecodable(entry *stream.Entry, err error) stream.Letter {
+	letter := stream.Letter{Entry: entry, Detail: err.Error()}
+	var e *position.Error
+	if errors.As(err, &e) {
+		letter.Reason = string(e.Reason)
+	}
+	return letter
+}
+
+// reject makes letters of what the database refused, and leaves in positions what is a row.
+func (w *worker) reject(b *batch, rejected []store.Rejection) {
+	if len(rejected) == 0 {
+		return
+	}
+	for _, r := range rejected {
+		w.letters = append(w.letters, stream.Letter{
+			Entry:    &b.Entries[w.sources[r.Index]],
+			Reason:   reasonRejected,
+			Detail:   r.Detail(),
+			SQLState: r.SQLState,
+		})
+		w.sources[r.Index] = -1
+	}
+	kept := 0
+	for i, source := range w.sources {
+		if source < 0 {
+			continue
+		}
+		w.positions[kept], w.sources[kept] = w.positions[i], source
+		kept++
+	}
+	w.positions, w.sources = w.positions[:kept], w.sources[:kept]
+}
+
+// committed counts what the database has now.
+func (w *worker) committed(b *batch, result store.Result) {
+	p, now := w.pipeline, time.Now()
+	p.Ledger.Settle(observe.Inserted, result.Inserted)
+	p.Ledger.Settle(observe.Merged, result.Merged)
+	p.Ledger.Settle(observe.Unchanged, result.Unchanged)
+	p.Metrics.BatchPositions.Observe(float64(len(w.positions)))
+	p.Devices.Observe(now, w.positions)
+	for i := range w.positions {
+		id := b.Entries[w.sources[i]].ID
+		w.acks = append(w.acks, id)
+		p.Metrics.ObserveEntryDelay(now.Sub(id.Time()))
+		p.Metrics.ObservePositionDelay(now.Sub(w.positions[i].Timestamp))
+	}
+}
+
+// logRecords is the only place that logs single records; it may hold coordinates.
+func (w *worker) logRecords(work context.Context, b *batch) {
+	if !w.pipeline.Logger.Enabled(work, slog.LevelDebug) {
+		return
+	}
+	for i := range w.positions {
+		pos := &w.positions[i]
+		w.pipeline.Logger.Debug("position is a row",
+			"stream", b.consumer.Stream(), "entry", b.Entries[w.sources[i]].ID.String(),
+			"device_id", pos.DeviceID, "ts", pos.Timestamp, "latitude", pos.Latitude, "longitude", pos.Longitude)
+	}
+}
+
+// deadLetter copies what cannot be a row to the dead-letter stream and acknowledges it.
+func (w *worker) deadLetter(work context.Context, b *batch) error {
+	if len(w.letters) == 0 {
+		return nil
+	}
+	err := w.untilDone(work, b, "write dead letters", func() error {
+		return b.consumer.DeadLetter(work, w.letters)
+	})
+	if err != nil {
+		return err
+	}
+	w.pipeline.Ledger.Settle(observe.DeadLettered, len(w.letters))
+	for i := range w.letters {
+		w.pipeline.Metrics.DeadLetters.WithLabelValues(w.letters[i].Reason).Inc()
+		w.pipeline.Logger.Debug("entry dead-lettered", "stream", b.consumer.Stream(),
+			"entry", w.letters[i].Entry.ID.String(), "reason", w.letters[i].Reason, "detail", w.letters[i].Detail)
+	}
+	first := w.letters[0]
+	w.pipeline.Logger.Warn("entries cannot be rows; they are on the dead-letter stream",
+		"stream", b.consumer.Stream(), "entries", len(w.letters), "first", first.Entry.ID.String(), "first_reason", first.Detail)
+	return nil
+}
+
+// acknowledge is the last step: everything else about these entries is durable.
+func (w *worker) acknowledge(work context.Context, b *batch) error {
+	return w.untilDone(work, b, "acknowledge entries", func() error {
+		return b.consumer.Ack(work, w.acks)
+	})
+}
+
+// untilDone repeats a command to Redis until it works or work is over.
+func (w *worker) untilDone(work context.Context, b *batch, what string, command func() error) error {
+	pause := newBackoff()
+	for failures := 0; ; failures++ {
+		err := command()
+		if err == nil {
+			return nil
+		}
+		if work.Err() != nil {
+			return context.Cause(work)
+		}
+		w.pipeline.Metrics.AckErrors.Inc()
+		if failures == 0 {
+			w.pipeline.Logger.Warn("cannot "+what+"; trying again until it works", "stream", b.consumer.Stream(), "error", err)
+		}
+		if sleep(work, pause.NextBackOff()) != nil {
+			return context.Cause(work)
+		}
+	}
+}
+
+// newBackoff begins at 50 ms and ends at 2 s, half of it jitter: an outage costs little, and a
+// server that is back is used soon.
+func newBackoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2
+	return b
+}

@@ -1,0 +1,133 @@
+package service
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"processor/internal/stream"
+)
+
+// Redis says where the streams are.
+type Redis struct {
+	URL     string `name:"redis-url" env:"REDIS_URL" placeholder:"URL" help:"Redis: redis://user:password@host:6379/0, rediss:// with TLS; ?master_name= for Sentinel, ?addr= for Cluster. Required."`
+	URLFile string `name:"redis-url-file" env:"REDIS_URL_FILE" placeholder:"FILE" help:"File that holds the Redis URL, instead of --redis-url."`
+}
+
+// Database says where positions is.
+type Database struct {
+	URL     string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL: postgres://user:password@host:5432/database. Required."`
+	URLFile string `name:"database-url-file" env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds the database URL, instead of --database-url."`
+}
+
+// Config is everything that the worker can be told.
+type Config struct {
+	Redis    Redis    `embed:"" group:"Redis:"`
+	Database Database `embed:"" group:"Database:"`
+
+	Streams  []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME,…" group:"Redis:" help:"Streams to read, separated by commas (default: ${default})."`
+	Group    string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
+	Consumer string   `name:"redis-consumer" env:"REDIS_CONSUMER" placeholder:"NAME" group:"Redis:" help:"Name of this consumer, its own in the group and the same after a restart (default: the host's name)."`
+
+	BatchSize       int           `env:"BATCH_SIZE" default:"5000" range:"1..100000" placeholder:"ENTRIES" group:"Batches:" help:"Most entries in a batch (default: ${default})."`
+	BatchBytes      int           `env:"BATCH_BYTES" default:"16777216" range:"65536..1073741824" placeholder:"BYTES" group:"Batches:" help:"Size in bytes that a batch should stay below, judged by the entries before it (default: ${default})."`
+	Linger          time.Duration `env:"LINGER" default:"5ms" range:"0s..10s" placeholder:"DURATION" group:"Batches:" help:"Least time between two reads of a stream without backlog: bounds commits a second (default: ${default})."`
+	Writers         int           `env:"WRITERS" default:"4" range:"1..64" placeholder:"N" group:"Batches:" help:"Batches written at once, each over a database connection of its own (default: ${default})."`
+	WriteTimeout    time.Duration `env:"WRITE_TIMEOUT" default:"30s" range:"1s..1h" placeholder:"DURATION" group:"Batches:" help:"Longest that one attempt to write a batch may take before it is tried again (default: ${default})."`
+	DeviceCacheSize int           `env:"DEVICE_CACHE_SIZE" default:"100000" range:"1..100000000" placeholder:"DEVICES" group:"Batches:" help:"Devices whose state is kept, the least recently seen go first (default: ${default})."`
+
+	HTTPAddr        string        `name:"http-addr" env:"HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" group:"Service:" help:"Address of /metrics, /healthz and /readyz (default: ${default})."`
+	LogLevel        string        `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"Service:" help:"Least level that is logged: debug, info, warn or error (default: ${default}). debug logs each position, coordinates and all."`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"20s" range:"0s..1h" placeholder:"DURATION" group:"Service:" help:"How long batches in flight may take after SIGTERM; what is not done stays pending (default: ${default})."`
+}
+
+// SettingError is a setting that cannot be used. It never holds the value of a URL.
+type SettingError struct {
+	Flag, Env, Problem string
+}
+
+// Error implements error.
+func (e *SettingError) Error() string {
+	return fmt.Sprintf("--%s (%s): %s", e.Flag, e.Env, e.Problem)
+}
+
+// Resolve reads the file where one is named, and checks what can be checked without a server.
+func (r *Redis) Resolve() error {
+	if err := resolve(&r.URL, r.URLFile, "redis-url", "REDIS_URL"); err != nil {
+		return err
+	}
+	client, err := stream.Connect(r.URL)
+	if err != nil {
+		return &SettingError{"redis-url", "REDIS_URL", err.Error() + "; wanted: redis://user:password@host:6379/0"}
+	}
+	return client.Close() // it has not dialled yet
+}
+
+// Resolve reads the file where one is named, and checks what can be checked without a server.
+func (d *Database) Resolve() error {
+	if err := resolve(&d.URL, d.URLFile, "database-url", "DATABASE_URL"); err != nil {
+		return err
+	}
+	const wanted = "wanted: postgres://user:password@host:5432/database"
+	u, err := url.Parse(d.URL)
+	switch {
+	case err != nil: // the error would hold the URL
+		return &SettingError{"database-url", "DATABASE_URL", "not a URL; " + wanted}
+	case u.Scheme != "postgres" && u.Scheme != "postgresql":
+		return &SettingError{"database-url", "DATABASE_URL", fmt.Sprintf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
+	}
+	return nil
+}
+
+func resolve(value *string, file, flag, env string) error {
+	switch {
+	case *value != "" && file != "":
+		return &SettingError{flag, env, "set together with --" + flag + "-file (" + env + "_FILE); one of the two is allowed"}
+	case file != "":
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return &SettingError{flag + "-file", env + "_FILE", err.Error()}
+		}
+		*value = strings.TrimSpace(string(content))
+		if *value == "" {
+			return &SettingError{flag + "-file", env + "_FILE", "file " + file + " is empty"}
+		}
+	case *value == "":
+		return &SettingError{flag, env, "is not set, and neither is --" + flag + "-file (" + env + "_FILE)"}
+	}
+	return nil
+}
+
+// Resolve fills in what depends on the machine and checks what can be checked without a server.
+func (c *Config) Resolve() error {
+	if err := c.Redis.Resolve(); err != nil {
+		return err
+	}
+	if err := c.Database.Resolve(); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, name := range c.Streams {
+		switch {
+		case name == "" || !utf8.ValidString(name):
+			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Sprintf("%q is no name of a stream", name)}
+		case seen[name]:
+			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Sprintf("%q stands there twice", name)}
+		}
+		seen[name] = true
+	}
+	if c.Group == "" {
+		return &SettingError{"redis-group", "REDIS_GROUP", "an empty name is not allowed"}
+	}
+	if c.Consumer == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return &SettingError{"redis-consumer", "REDIS_CONSUMER", "is not set, and the host's name is not known: " + err.Error()}
+		}
+		c.Consumer = host
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+// Package service assembles the worker: it opens what the pipeline needs, runs it beside the
+// HTTP server and the health checks, and closes everything in order.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"processor/internal/device"
+	"processor/internal/observe"
+	"processor/internal/pipeline"
+	"processor/internal/store"
+	"processor/internal/stream"
+)
+
+// Service is a worker that has been assembled. Its fields may be read while it runs.
+type Service struct {
+	Ledger   *observe.Ledger
+	Devices  *device.Cache
+	Store    *store.Store
+	Registry *prometheus.Registry
+	Health   *observe.Health
+
+	config   Config
+	logger   *slog.Logger
+	server   *observe.Server
+	redis    redis.UniversalClient
+	pipeline *pipeline.Pipeline
+}
+
+// New binds the HTTP address and prepares everything else, without waiting for a server: Redis
+// and PostgreSQL may still be down. The config must have been resolved. Either Run or Close
+// must follow.
+func New(ctx context.Context, config Config, build observe.BuildInfo, logger *slog.Logger) (*Service, error) {
+	server, err := observe.Listen(config.HTTPAddr)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		Ledger:   observe.NewLedger(),
+		Registry: prometheus.NewRegistry(),
+		config:   config,
+		logger:   logger,
+		server:   server,
+	}
+	if err := s.open(ctx, build); err != nil {
+		return nil, errors.Join(err, server.Close())
+	}
+	return s, nil
+}
+
+func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
+	metrics, err := observe.NewMetrics(s.Registry, build, s.Ledger)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	if s.Devices, err = device.New(s.config.DeviceCacheSize); err != nil {
+		return fmt.Errorf("make the device cache: %w", err)
+	}
+	if err := metrics.ObserveDevices(s.Devices.Len, s.Devices.Evictions); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	s.Health = observe.NewHealth([]observe.Probe{
+		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis) }},
+		{Name: "postgres", Check: func(ctx context.Context) error { return s.Store.Ping(ctx) }},
+		{Name: "schema", Check: s.schemaProbe()},
+	}, observe.HealthOptions{
+		Secrets: append(observe.Secrets(s.config.Redis.URL), observe.Secrets(s.config.Database.URL)...),
+		Logger:  s.logger,
+	})
+	if s.redis, err = stream.Connect(s.config.Redis.URL); err != nil {
+		return fmt.Errorf("Redis URL: %w", err)
+	}
+	s.Store, err = store.Open(ctx, s.config.Database.URL, store.Options{
+		Writers:      s.config.Writers,
+		WriteTimeout: s.config.WriteTimeout,
+		Logger:       s.logger,
+		Events:       pipeline.StoreEvents(metrics, s.Health),
+	})
+	if err != nil {
+		return errors.Join(err, s.redis.Close())
+	}
+	s.pipeline = &pipeline.Pipeline{
+		Options: pipeline.Options{
+			Writers:         s.config.Writers,
+			BatchSize:       s.config.BatchSize,
+			BatchBytes:      s.config.BatchBytes,
+			Linger:          s.config.Linger,
+			ShutdownTimeout: s.config.ShutdownTimeout,
+		},
+		Store:   s.Store,
+		Devices: s.Devices,
+		Ledger:  s.Ledger,
+		Metrics: metrics,
+		Health:  s.Health,
+		Logger:  s.logger,
+	}
+	for _, name := range s.config.Streams {
+		s.pipeline.Consumers = append(s.pipeline.Consumers,
+			stream.NewConsumer(s.redis, name, s.config.Group, s.config.Consumer))
+	}
+	return nil
+}
+
+// schemaProbe checks table and rights, and says once where positions is a plain table: in
+// production that is an accident.
+func (s *Service) schemaProbe() func(context.Context) error {
+	known := false
+	return func(ctx context.Context) error {
+		if err := s.Store.CheckSchema(ctx); err != nil {
+			return err
+		}
+		if known {
+			return nil
+		}
+		is, version, err := s.Store.IsHypertable(ctx)
+		if err != nil {
+			return err
+		}
+		known = true
+		if is {
+			s.logger.Info("positions is a hypertable", "timescaledb", version)
+			return nil
+		}
+		s.logger.Warn("positions is a plain table, not a hypertable: no chunks, no compression, no retention by chunk")
+		return nil
+	}
+}
+
+// Addr is the address that the HTTP server is bound to.
+func (s *Service) Addr() string { return s.server.Addr() }
+
+// Run works until ctx ends, finishes what is in flight, closes everything and logs the ledger.
+func (s *Service) Run(ctx context.Context) error {
+	s.logger.Info("started",
+		"redis", observe.Redact(s.config.Redis.URL), "database", observe.Redact(s.config.Database.URL),
+		"streams", s.config.Streams, "group", s.config.Group, "consumer", s.config.Consumer,
+		"http", s.Addr())
+
+	// Probes and metrics stay up while the last batches finish.
+	around, stopAround := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	var serveErr error
+	wg.Go(func() { s.Health.Run(around) })
+	wg.Go(func() {
+		serveErr = s.server.Serve(around, observe.Handler(s.Registry, s.Health), s.logger)
+	})
+	s.pipeline.Run(ctx)
+	stopAround()
+	wg.Wait()
+	s.Store.Close()
+	err := errors.Join(serveErr, s.redis.Close())
+	s.logger.Info("stopped", "ledger", s.Ledger.Snapshot())
+	return err
+}
+
+// Close releases a Service that is not to be run.
+func (s *Service) Close() error {
+	s.Store.Close()
+	return errors.Join(s.server.Close(), s.redis.Close())
+}
