@@ -1,0 +1,38 @@
+package fleet
+
+import "math"
+
+// earthRadius is the mean radius in metres (IUGG). A sphere is near enough.
+const earthRadius = 6371008.8
+
+func radians(degrees float64) float64 { return degrees * math.Pi / 180 }
+func degrees(radians float64) float64 { return radians * 180 / math.Pi }
+
+// destination returns the point that lies metres away from (lat, lon) along the
+// great circle that leaves at bearing. Angles are degrees, bearings from north.
+func destination(lat, lon, bearing, metres float64) (float64, float64) {
+	sinLat, cosLat := math.Sincos(radians(lat))
+	sinBearing, cosBearing := math.Sincos(radians(bearing))
+	sinArc, cosArc := math.Sincos(metres / earthRadius)
+
+	sinTo := sinLat*cosArc + cosLat*sinArc*cosBearing
+	east := math.Atan2(sinBearing*sinArc*cosLat, cosArc-sinLat*sinTo)
+	return degrees(math.Asin(sinTo)), math.Remainder(lon+degrees(east), 360)
+}
+
+// offset returns how far (lat, lon) lies east and north of the city's centre,
+// in metres, on the plane that touches it there. Good for tens of kilometres.
+func (c city) offset(lat, lon float64) (east, north float64) {
+	east = radians(lon-c.lon) * math.Cos(radians(c.lat)) * earthRadius
+	north = radians(lat-c.lat) * earthRadius
+	return east, north
+}
+
+// wrap brings a bearing into [0, 360).
+func wrap(bearing float64) float64 {
+	bearing = math.Mod(bearing, 360)
+	if bearing < 0 {
+		bearing += 360
+	}
+	return bearing
+}
