@@ -54,7 +54,7 @@ func (c *migrateUpCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	if err := store.MigrateUp(ctx, c.URL, out.Out); err != nil {
+	if err := store.MigrateUp(ctx, c.URL); err != nil {
 		return err
 	}
 	return printMigrations(c.URL, out.Out)
@@ -69,7 +69,11 @@ func (c *migrateDownCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	return store.MigrateDown(ctx, c.URL, out.Out)
+	if err := store.MigrateDown(ctx, c.URL); err != nil {
+		return err
+	}
+	_, err := listMigrations(c.URL, out.Out)
+	return err
 }
 
 type migrateStatusCmd struct {
@@ -86,11 +90,22 @@ func (c *migrateStatusCmd) Run(out Streams) error {
 
 // printMigrations fails where one is not applied: a deploy pipeline can ask by exit code.
 func printMigrations(url string, w io.Writer) error {
-	migrations, err := store.Migrations(url)
+	pending, err := listMigrations(url, w)
 	if err != nil {
 		return err
 	}
-	pending := 0
+	if pending > 0 {
+		return fmt.Errorf("migrations not applied: %d; run processor migrate up", pending)
+	}
+	return nil
+}
+
+// listMigrations prints each migration and counts those that are not applied.
+func listMigrations(url string, w io.Writer) (pending int, err error) {
+	migrations, err := store.Migrations(url)
+	if err != nil {
+		return 0, err
+	}
 	for _, m := range migrations {
 		mark := "X"
 		if !m.Applied {
@@ -98,10 +113,7 @@ func printMigrations(url string, w io.Writer) error {
 		}
 		fmt.Fprintf(w, "[%s] %s\n", mark, m.Name)
 	}
-	if pending > 0 {
-		return fmt.Errorf("%d of %d migrations are not applied; run processor migrate up", pending, len(migrations))
-	}
-	return nil
+	return pending, nil
 }
 
 type versionCmd struct{}

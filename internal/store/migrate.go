@@ -30,20 +30,20 @@ type Migration struct {
 }
 
 // MigrateUp applies the migrations that the database lacks, each in a transaction, under an
-// advisory lock, and tells progress on log. It is what the dbmate CLI does with dbmate.env.
-func MigrateUp(ctx context.Context, databaseURL string, log io.Writer) error {
-	return migrate(ctx, databaseURL, log, (*dbmate.DB).Migrate)
+// advisory lock. It is what the dbmate CLI does with dbmate.env.
+func MigrateUp(ctx context.Context, databaseURL string) error {
+	return migrate(ctx, databaseURL, (*dbmate.DB).Migrate)
 }
 
 // MigrateDown takes the newest applied migration back. The one that drops positions refuses
 // while the table holds rows.
-func MigrateDown(ctx context.Context, databaseURL string, log io.Writer) error {
-	return migrate(ctx, databaseURL, log, (*dbmate.DB).Rollback)
+func MigrateDown(ctx context.Context, databaseURL string) error {
+	return migrate(ctx, databaseURL, (*dbmate.DB).Rollback)
 }
 
 // Migrations lists every migration in order. It changes nothing and takes no lock.
 func Migrations(databaseURL string) ([]Migration, error) {
-	mate, err := newDBMate(databaseURL, io.Discard)
+	mate, err := newDBMate(databaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,8 @@ func Migrations(databaseURL string) ([]Migration, error) {
 	return migrations, nil
 }
 
-func migrate(ctx context.Context, databaseURL string, log io.Writer, run func(*dbmate.DB) error) (err error) {
-	mate, err := newDBMate(databaseURL, log)
+func migrate(ctx context.Context, databaseURL string, run func(*dbmate.DB) error) (err error) {
+	mate, err := newDBMate(databaseURL)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func migrate(ctx context.Context, databaseURL string, log io.Writer, run func(*d
 }
 
 // newDBMate has the settings of dbmate.env.
-func newDBMate(databaseURL string, log io.Writer) (*dbmate.DB, error) {
+func newDBMate(databaseURL string) (*dbmate.DB, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
 		// The error of net/url would hold the URL, and so the password.
@@ -112,6 +112,7 @@ func newDBMate(databaseURL string, log io.Writer) (*dbmate.DB, error) {
 	mate.MigrationsTableName = MigrationsTable
 	mate.AutoDumpSchema = false
 	mate.Strict = true
-	mate.Log = log
+	// It says "Applied" of a migration that failed, too; the caller lists what is applied.
+	mate.Log = io.Discard
 	return mate, nil
 }

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/sandbox"
+	"processor/internal/servertest"
+)
+
+func TestMain(m *testing.M) { servertest.Main(m) }
+
+// migrated returns the URL of a database of the test's own that has every migration, on the
+// real extension where the server has it.
+func migrated(t testing.TB) string {
+	url := servertest.Database(t)
+	if servertest.HasTimescaleDB(t) {
+		execute(t, url, "CREATE EXTENSION timescaledb")
+	}
+	require.NoError(t, MigrateUp(t.Context(), url))
+	return url
+}
+
+func execute(t testing.TB, url, statement string, args ...any) {
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	_, err = conn.Exec(t.Context(), statement, args...)
+	require.NoError(t, err)
+}
+
+// ask returns the rows of a query as text, so that a whole state can be compared at once.
+func ask(t testing.TB, url, query string, args ...any) []string {
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	rows, err := conn.Query(t.Context(), query, args...)
+	require.NoError(t, err)
+	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return texts
+}
+
+func open(t testing.TB, url string, opts Options) *Store {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	s, err := Open(t.Context(), url, opts)
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// within waits for an event, with a deadline.
+func within[T any](t testing.TB, events <-chan T) T {
+	select {
+	case e := <-events:
+		return e
+	case <-time.After(30 * time.Second):
+		require.FailNow(t, "nothing happened within 30 s")
+		panic("unreachable")
+	}
+}
+
+// plain is migrated with a plain table, whatever the server has.
+func plain(t testing.TB, databaseURL string) string {
+	url, err := sandbox.PlainTableURL(databaseURL)
+	require.NoError(t, err)
+	require.NoError(t, MigrateUp(t.Context(), url))
+	return url
+}

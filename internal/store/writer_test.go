@@ -1,0 +1,302 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/position"
+	"processor/internal/servertest"
+)
+
+const allRows = `SELECT concat_ws(' ', device_id, to_char(ts AT TIME ZONE 'UTC', 'HH24:MI:SS'), latitude, speed, attributes) FROM positions ORDER BY device_id, ts`
+
+func at(device string, second int, speed float32, attributes string) position.Position {
+	return position.Position{
+		DeviceID:   device,
+		Timestamp:  time.Date(2026, 11, 23, 12, 0, second, 0, time.UTC),
+		Latitude:   1.5,
+		Speed:      speed,
+		Attributes: []byte(attributes),
+	}
+}
+
+func TestWriter_CountsAndMerges(t *testing.T) {
+	type write struct {
+		batch []position.Position
+		want  Result
+	}
+	cases := map[string]struct {
+		writes []write
+		rows   []string
+	}{
+		"new rows, unsorted": {
+			[]write{{[]position.Position{at("b", 1, 1, `{}`), at("a", 2, 2, `{}`), at("a", 1, 3, `{}`)}, Result{Inserted: 3}}},
+			[]string{`a 12:00:01 1.5 3 {}`, `a 12:00:02 1.5 2 {}`, `b 12:00:01 1.5 1 {}`},
+		},
+		"the same batch again": {
+			[]write{
+				{[]position.Position{at("a", 1, 1, `{"x": 1}`), at("b", 1, 2, `{}`)}, Result{Inserted: 2}},
+				{[]position.Position{at("b", 1, 2, `{}`), at("a", 1, 1, `{"x": 1}`)}, Result{Unchanged: 2}},
+			},
+			[]string{`a 12:00:01 1.5 1 {"x": 1}`, `b 12:00:01 1.5 2 {}`},
+		},
+		"a later record with the key adds attributes and changes nothing else": {
+			[]write{
+				{[]position.Position{at("a", 1, 1, `{"x": 1}`)}, Result{Inserted: 1}},
+				{[]position.Position{at("a", 1, 99, `{"x": 2, "y": 3}`)}, Result{Merged: 1}},
+				{[]position.Position{at("a", 1, 99, `{"x": 2, "y": 4}`)}, Result{Unchanged: 1}},
+			},
+			[]string{`a 12:00:01 1.5 1 {"x": 1, "y": 3}`},
+		},
+		"a key four times in one batch": {
+			[]write{{
+				[]position.Position{
+					at("a", 1, 1, `{"x": 1}`), at("b", 1, 5, `{}`), at("a", 1, 2, `{"x": 2, "y": 2}`),
+					at("a", 1, 3, `{"x": 3}`), at("a", 1, 4, `{"z": 4}`),
+				},
+				Result{Inserted: 2, Merged: 2, Unchanged: 1},
+			}},
+			[]string{`a 12:00:01 1.5 1 {"x": 1, "y": 2, "z": 4}`, `b 12:00:01 1.5 5 {}`},
+		},
+		"an empty batch": {[]write{{nil, Result{}}}, []string{}},
+		"numbers equal by value are no change": {
+			[]write{
+				{[]position.Position{at("a", 1, 1, `{"x": 1.0}`)}, Result{Inserted: 1}},
+				{[]position.Position{at("a", 1, 1, `{"x": 1.00}`)}, Result{Unchanged: 1}},
+			},
+			[]string{`a 12:00:01 1.5 1 {"x": 1.0}`},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			url := migrated(t)
+			w := open(t, url, Options{}).NewWriter()
+			require.Empty(t, ask(t, url, allRows))
+			for _, write := range c.writes {
+				got, err := w.Write(t.Context(), write.batch)
+				require.NoError(t, err)
+				require.Equal(t, write.want, got)
+			}
+			require.Equal(t, c.rows, append([]string{}, ask(t, url, allRows)...))
+		})
+	}
+}
+
+// Any redelivery, in any order, leaves the same rows.
+func TestWriter_IsIdempotentInAnyOrder(t *testing.T) {
+	url := migrated(t)
+	w := open(t, url, Options{}).NewWriter()
+	var batch []position.Position
+	for i := range 200 {
+		batch = append(batch, at(fmt.Sprint("d", i%20), i%40, float32(i%20), fmt.Sprintf(`{"io": %d}`, i%20)))
+	}
+	_, err := w.Write(t.Context(), batch)
+	require.NoError(t, err)
+	before := ask(t, url, allRows)
+	for range 3 {
+		slices.Reverse(batch)
+		for part := range slices.Chunk(batch, 70) {
+			got, err := w.Write(t.Context(), part)
+			require.NoError(t, err)
+			require.Equal(t, Result{Unchanged: len(part)}, got)
+		}
+	}
+	require.Equal(t, before, ask(t, url, allRows))
+}
+
+func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	failed := map[Class]int{}
+	w := open(t, url, Options{Events: Events{Failed: func(c Class) { failed[c]++ }}}).NewWriter()
+	var batch []position.Position
+	for i := range 100 {
+		batch = append(batch, at(fmt.Sprintf("d%02d", i), 1, float32(i), `{}`))
+	}
+	batch[7].Speed, batch[63].Speed = 600, 700
+
+	got, err := w.Write(t.Context(), batch)
+	require.NoError(t, err)
+	require.Equal(t, 98, got.Inserted)
+	require.Len(t, got.Rejected, 2)
+	slices.SortFunc(got.Rejected, func(a, b Rejection) int { return a.Index - b.Index })
+	require.Equal(t, 7, got.Rejected[0].Index)
+	require.Equal(t, 63, got.Rejected[1].Index)
+	require.Equal(t, "23514", got.Rejected[0].SQLState)
+	require.Contains(t, got.Rejected[0].Detail(), "plausible")
+	require.Len(t, ask(t, url, allRows), 98)
+	require.Positive(t, failed[BadRow])
+	require.Len(t, failed, 1, "nothing but bad rows was met")
+}
+
+// The server sends the rows' results before it commits: an error of the commit itself must not
+// pass for success, or entries would be acknowledged that are no rows.
+func TestWriter_CommitFailureIsNoSuccess(t *testing.T) {
+	url := plain(t, servertest.Database(t)) // a hypertable takes no constraint triggers
+	execute(t, url, `
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF NEW.speed = 13 THEN RAISE EXCEPTION 'not thirteen' USING ERRCODE = 'check_violation'; END IF;
+			RETURN NULL;
+		END $$;
+		CREATE CONSTRAINT TRIGGER late AFTER INSERT ON positions
+			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	w := open(t, url, Options{}).NewWriter()
+
+	got, err := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`), at("b", 1, 13, `{}`), at("c", 1, 2, `{}`)})
+	require.NoError(t, err)
+	require.Equal(t, 2, got.Inserted)
+	require.Len(t, got.Rejected, 1)
+	require.Equal(t, 1, got.Rejected[0].Index)
+	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`, `c 12:00:01 1.5 2 {}`}, ask(t, url, allRows))
+}
+
+// When the schema is wrong the batch is held, the trouble is told once with its mend, and the
+// batch lands as soon as somebody mended it.
+func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions RENAME COLUMN speed TO velocity`)
+	failures := make(chan Class, 1000)
+	trouble := make(chan error, 1000)
+	w := open(t, url, Options{Events: Events{
+		Failed:  func(c Class) { failures <- c },
+		Trouble: func(_ Class, _ time.Time, err error) { trouble <- err },
+	}}).NewWriter()
+
+	written := make(chan Result)
+	go func() {
+		r, _ := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`)})
+		written <- r
+	}()
+	for range 2 { // it is tried again, not given up
+		require.Equal(t, Schema, within(t, failures))
+	}
+	err := within(t, trouble)
+	require.Contains(t, explain(err).Error(), "Mend: run processor migrate up")
+	execute(t, url, `ALTER TABLE positions RENAME COLUMN velocity TO speed`)
+	require.Equal(t, Result{Inserted: 1}, within(t, written))
+	for err != nil {
+		err = within(t, trouble)
+	}
+	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
+}
+
+func TestWriter_WaitsForAServerThatIsGone(t *testing.T) {
+	server := servertest.NewPostgres(t)
+	require.NoError(t, server.CreateDatabase(t.Context(), "fleet"))
+	url := plain(t, server.URL("fleet"))
+	failures := make(chan Class, 1000)
+	s := open(t, url, Options{Events: Events{Failed: func(c Class) { failures <- c }}})
+	w := s.NewWriter()
+	_, err := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`)})
+	require.NoError(t, err)
+
+	require.NoError(t, server.StopImmediate(t.Context()))
+	written := make(chan Result)
+	go func() {
+		r, _ := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`), at("b", 1, 1, `{}`)})
+		written <- r
+	}()
+	for range 3 {
+		require.Equal(t, Unavailable, within(t, failures))
+	}
+	require.NoError(t, server.Restart(t.Context()))
+	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, within(t, written))
+	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`, `b 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
+	s.Close() // before the server stops
+}
+
+func TestWriter_EndsWithItsContext(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `DROP TABLE positions`)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := open(t, url, Options{Events: Events{Failed: func(Class) { cancel() }}}).NewWriter()
+	got, err := w.Write(ctx, []position.Position{at("a", 1, 1, `{}`)})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, Result{}, got)
+}
+
+// Byte for byte from the payload to SQL: digits through numeric, bytes through bytea.
+func TestWriter_KeepsBigintsAndBuffersExactly(t *testing.T) {
+	url := migrated(t)
+	var d position.Decoder
+	p, err := d.Decode([]byte(`{"device_id":"a","timestamp":"2026-11-23T12:00:01Z","latitude":1.5,"longitude":0,"altitude":0,` +
+		`"angle":0,"speed":0,"satellites":0,"priority":0,"attributes":{"78":{"__bigint":"18446744073709551615"},` +
+		`"79":{"__bigint":"-9223372036854775809"},"80":9007199254740993,"81":0.1000000000000000055511151231257827,` +
+		`"385":{"__buffer_b64":"AAECA/8="},"386":{"__buffer_b64":""}}}`))
+	require.NoError(t, err)
+	_, err = open(t, url, Options{}).NewWriter().Write(t.Context(), []position.Position{p})
+	require.NoError(t, err)
+	require.Equal(t, []string{"18446744073709551615 -9223372036854775809 9007199254740993 0.1000000000000000055511151231257827 00010203ff <>"},
+		ask(t, url, `SELECT concat_ws(' ',
+			(attributes->>'78')::numeric, (attributes->>'79')::numeric, (attributes->>'80')::numeric, (attributes->>'81')::numeric,
+			encode((attributes->>'385')::bytea, 'hex'), '<' || encode((attributes->>'386')::bytea, 'hex') || '>') FROM positions`))
+}
+
+type corpusRecord struct {
+	Entry struct {
+		DeviceID string `json:"device_id"`
+		Payload  string `json:"payload"`
+	} `json:"entry"`
+	Expect string `json:"expect_attributes"`
+}
+
+func corpus(t testing.TB) []corpusRecord {
+	file, err := os.ReadFile("../position/testdata/teltonika.ndjson")
+	require.NoError(t, err)
+	var records []corpusRecord
+	for line := range strings.Lines(string(file)) {
+		var r corpusRecord
+		require.NoError(t, json.Unmarshal([]byte(line), &r))
+		records = append(records, r)
+	}
+	return records
+}
+
+// 50 real records, six of which share a key.
+func TestWriter_StoresTheCorpus(t *testing.T) {
+	url := migrated(t)
+	var d position.Decoder
+	var batch []position.Position
+	type key struct {
+		device string
+		ts     time.Time
+	}
+	expect := map[key][]string{}
+	for _, r := range corpus(t) {
+		p, err := d.Decode([]byte(r.Entry.Payload))
+		require.NoError(t, err)
+		batch = append(batch, p)
+		k := key{p.DeviceID, p.Timestamp}
+		expect[k] = append(expect[k], r.Expect)
+	}
+	got, err := open(t, url, Options{}).NewWriter().Write(t.Context(), batch)
+	require.NoError(t, err)
+	require.Equal(t, 50, got.Inserted+got.Merged+got.Unchanged)
+	require.Equal(t, 45, got.Inserted)
+
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	for k, wanted := range expect {
+		// The union in which the first record's values stand.
+		union := wanted[0]
+		for _, later := range wanted[1:] {
+			require.NoError(t, conn.QueryRow(t.Context(), `SELECT ($2::jsonb || $1::jsonb)::text`, union, later).Scan(&union))
+		}
+		var equal bool
+		require.NoError(t, conn.QueryRow(t.Context(),
+			`SELECT attributes = $3::jsonb FROM positions WHERE device_id = $1 AND ts = $2`, k.device, k.ts, union).Scan(&equal))
+		require.True(t, equal, "%v: attributes differ from %s", k, union)
+	}
+	require.Equal(t, []string{"45"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+}
