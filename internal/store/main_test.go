@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,10 +70,20 @@ func within[T any](t testing.TB, events <-chan T) T {
 	}
 }
 
+// with sets a parameter of a URL.
+func with(t testing.TB, rawURL, key, value string) string {
+	u, err := url.Parse(rawURL)
+	require.NoError(t, err)
+	query := u.Query()
+	query.Set(key, value)
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // PostgreSQL's drivers read no +
+	return u.String()
+}
+
 // plain is migrated with a plain table, whatever the server has.
 func plain(t testing.TB, databaseURL string) string {
-	url, err := sandbox.PlainTableURL(databaseURL)
+	databaseURL, err := sandbox.PlainTableURL(databaseURL)
 	require.NoError(t, err)
-	require.NoError(t, MigrateUp(t.Context(), url))
-	return url
+	require.NoError(t, MigrateUp(t.Context(), databaseURL))
+	return databaseURL
 }
