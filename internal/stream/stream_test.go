@@ -1,0 +1,254 @@
+package stream
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+const shortBlock = 10 * time.Millisecond
+
+func TestConsumer_ReadsAcknowledgesAndLeaves(t *testing.T) {
+	f := newFixture(t)
+	created, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	require.True(t, created)
+	created, err = f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	require.False(t, created, "it was there")
+
+	empty, err := f.ReadNew(t.Context(), 10, shortBlock)
+	require.NoError(t, err)
+	require.Empty(t, empty.Entries)
+
+	a := f.add(t, "ts", "1", "device_id", "d", "codec", "8E", "payload", "first")
+	b := f.add(t, "payload", "second \r\n$5\r\n", "more", "")
+	c := f.add(t, "other", "field")
+	first, err := f.ReadNew(t.Context(), 2, shortBlock)
+	require.NoError(t, err)
+	require.False(t, first.Redelivered)
+	require.Equal(t, []ID{a, b}, ids(first))
+	require.Equal(t, "first", string(first.Entries[0].Payload))
+	require.Equal(t, "second \r\n$5\r\n", string(first.Entries[1].Payload))
+	second, err := f.ReadNew(t.Context(), 2, shortBlock)
+	require.NoError(t, err)
+	require.Equal(t, []ID{c}, ids(second))
+	require.Nil(t, second.Entries[0].Payload)
+	require.Equal(t, map[string]int64{"me " + a.String(): 1, "me " + b.String(): 1, "me " + c.String(): 1}, f.pending(t))
+
+	left, err := f.Leave(t.Context())
+	require.NoError(t, err)
+	require.False(t, left, "entries are pending")
+	require.Len(t, f.pending(t), 3, "and they stay so")
+
+	require.NoError(t, f.Ack(t.Context(), []ID{a, c}))
+	require.NoError(t, f.Ack(t.Context(), []ID{a, c}), "twice is harmless")
+	require.NoError(t, f.Ack(t.Context(), nil))
+	require.Equal(t, map[string]int64{"me " + b.String(): 1}, f.pending(t))
+
+	require.NoError(t, f.Ack(t.Context(), []ID{b}))
+	left, err = f.Leave(t.Context())
+	require.NoError(t, err)
+	require.True(t, left)
+	consumers, err := f.client.XInfoConsumers(t.Context(), f.stream, f.group).Result()
+	require.NoError(t, err)
+	require.Empty(t, consumers)
+}
+
+func TestConsumer_ReadsWhatIsPendingAgain(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	var added []ID
+	for range 5 {
+		added = append(added, f.add(t, "payload", "x"))
+	}
+	_, err = f.ReadNew(t.Context(), 4, shortBlock)
+	require.NoError(t, err)
+	require.NoError(t, f.client.XDel(t.Context(), f.stream, added[1].String()).Err())
+
+	first, err := f.ReadPending(t.Context(), ID{}, 2)
+	require.NoError(t, err)
+	require.True(t, first.Redelivered)
+	require.Equal(t, added[:2], ids(first))
+	require.Equal(t, []bool{false, true}, []bool{first.Entries[0].Trimmed, first.Entries[1].Trimmed})
+	rest, err := f.ReadPending(t.Context(), added[1], 10)
+	require.NoError(t, err)
+	require.Equal(t, added[2:4], ids(rest), "the fifth was never delivered")
+	none, err := f.ReadPending(t.Context(), added[3], 10)
+	require.NoError(t, err)
+	require.Empty(t, none.Entries)
+}
+
+func TestConsumer_TellsThatTheGroupIsGone(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.ReadNew(t.Context(), 1, shortBlock)
+	require.ErrorIs(t, err, ErrNoGroup)
+	_, err = f.ReadPending(t.Context(), ID{}, 1)
+	require.ErrorIs(t, err, ErrNoGroup)
+	left, err := f.Leave(t.Context())
+	require.NoError(t, err)
+	require.True(t, left, "who is in no group has left it")
+	stats, err := f.Stats(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Stats{}, stats)
+}
+
+func TestConsumer_BeginsAtTheFirstEntry(t *testing.T) {
+	f := newFixture(t)
+	a := f.add(t, "payload", "before the group")
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	b, err := f.ReadNew(t.Context(), 10, shortBlock)
+	require.NoError(t, err)
+	require.Equal(t, []ID{a}, ids(b))
+}
+
+func TestConsumer_DeadLettersWithEveryField(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	a := f.add(t, "ts", "1", "device_id", "d", "codec", "8E", "payload", "\x00\xff")
+	b := f.add(t, "payload", "good")
+	batch, err := f.ReadNew(t.Context(), 10, shortBlock)
+	require.NoError(t, err)
+
+	require.NoError(t, f.DeadLetter(t.Context(), nil))
+	require.NoError(t, f.DeadLetter(t.Context(), []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "not valid UTF-8", SQLState: "22021"}}))
+	require.Equal(t, map[string]int64{"me " + b.String(): 1}, f.pending(t))
+	dead, err := f.client.XRange(t.Context(), "{"+f.stream+"}:dead", "-", "+").Result()
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	at, err := time.Parse(time.RFC3339Nano, dead[0].Values[FieldTime].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), at, time.Minute)
+	delete(dead[0].Values, FieldTime)
+	require.Equal(t, map[string]any{
+		"ts": "1", "device_id": "d", "codec": "8E", "payload": "\x00\xff",
+		FieldReason: "not_json", FieldDetail: "not valid UTF-8", FieldSourceID: a.String(), FieldSQLState: "22021",
+	}, dead[0].Values)
+}
+
+func TestConsumer_Stats(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	for range 3 {
+		f.add(t, "payload", "x")
+	}
+	batch, err := f.ReadNew(t.Context(), 1, shortBlock)
+	require.NoError(t, err)
+	require.NoError(t, f.DeadLetter(t.Context(), []Letter{{Entry: &batch.Entries[0]}}))
+	_, err = f.ReadNew(t.Context(), 1, shortBlock)
+	require.NoError(t, err)
+
+	stats, err := f.Stats(t.Context())
+	require.NoError(t, err)
+	require.InDelta(t, 0, stats.OldestPending.Seconds(), 30)
+	lag := int64(1)
+	require.Equal(t, Stats{Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending, DeadLetters: 1}, stats)
+
+	// Deleted in the middle of what is unread: Redis does not know the lag any more.
+	last := f.add(t, "payload", "x")
+	f.add(t, "payload", "x")
+	require.NoError(t, f.client.XDel(t.Context(), f.stream, last.String()).Err())
+	stats, err = f.Stats(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, stats.Lag)
+}
+
+func TestConsumer_KeepsBothStreamsInOneSlot(t *testing.T) {
+	cases := map[string]string{
+		"telemetry:t":   "{telemetry:t}:dead",
+		"{fleet}:t":     "{fleet}:t:dead",
+		"a{fleet}b":     "a{fleet}b:dead",
+		"{}:t":          "{{}:t}:dead", // an empty tag is none; no name can share its slot
+		"telemetry:{t":  "{telemetry:{t}:dead",
+		"telemetry:}{t": "{telemetry:}{t}:dead",
+	}
+	for stream, want := range cases {
+		require.Equal(t, want, DeadKey(stream))
+	}
+}
+
+func TestConnect_TakesEveryKindOfServer(t *testing.T) {
+	cases := map[string]any{
+		"redis://user:pw@localhost:6379/3":                      &redis.Client{},
+		"rediss://localhost:6379":                               &redis.Client{},
+		"unix:///run/redis.sock?db=2":                           &redis.Client{},
+		"redis://localhost:26379/0?master_name=m":               &redis.Client{}, // Sentinel
+		"rediss://u:p@localhost:6379?addr=b:6379&addr=c:6379":   &redis.ClusterClient{},
+		"redis://localhost:26379?master_name=m&addr=other:2638": &redis.Client{},
+	}
+	for url, want := range cases {
+		client, err := Connect(url)
+		require.NoError(t, err, url)
+		require.IsType(t, want, client, url)
+		require.NoError(t, client.Close())
+	}
+	for _, url := range []string{"", "localhost:6379", "http://localhost", "redis://u:secret@host:port", "redis://u:secret@localhost/x", "redis://:sec ret@%zz"} {
+		_, err := Connect(url)
+		require.Error(t, err, url)
+		require.NotContains(t, err.Error(), "secret")
+		require.NotContains(t, err.Error(), "sec ret")
+	}
+}
+
+func TestParseRead_RefusesWhatIsNoReply(t *testing.T) {
+	good := "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"
+	entries, err := parseRead([]byte(good))
+	require.NoError(t, err)
+	require.Equal(t, ID{1, 2}, entries[0].ID)
+	for cut := range len(good) {
+		entries, err := parseRead([]byte(good[:cut]))
+		require.Error(t, err, "cut to %d bytes: %v", cut, entries)
+	}
+	for _, bad := range []string{":1\r\n", "*1\r\n:1\r\n", strings.Replace(good, "1-2", "1x2", 1), strings.Replace(good, "$7", "$9999999999999999999", 1)} {
+		_, err := parseRead([]byte(bad))
+		require.Error(t, err, bad)
+	}
+	_, err = parseRead([]byte("-NOGROUP No such key\r\n"))
+	require.True(t, redis.HasErrorPrefix(err, "NOGROUP"))
+	none, err := parseRead([]byte("*-1\r\n"))
+	require.NoError(t, err)
+	require.Empty(t, none)
+}
+
+func FuzzParseRead(f *testing.F) {
+	f.Add([]byte("*1\r\n*2\r\n$1\r\ns\r\n*2\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n*2\r\n$3\r\n1-3\r\n*-1\r\n"))
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		entries, err := parseRead(reply)
+		if err != nil {
+			return
+		}
+		for i := range entries {
+			fields := 0
+			for range entries[i].Fields {
+				fields++
+			}
+			require.Equal(t, max(entries[i].count, 0)/2, fields)
+		}
+	})
+}
+
+func BenchmarkParseRead(b *testing.B) {
+	var reply strings.Builder
+	reply.WriteString("*1\r\n*2\r\n$1\r\ns\r\n*1000\r\n")
+	for range 1000 {
+		reply.WriteString("*2\r\n$15\r\n1749827887123-0\r\n*8\r\n$2\r\nts\r\n$24\r\n2025-06-13T15:18:07.000Z\r\n$9\r\ndevice_id\r\n$15\r\n356307044000001\r\n$5\r\ncodec\r\n$2\r\n8E\r\n$7\r\npayload\r\n$400\r\n" + strings.Repeat("x", 400) + "\r\n")
+	}
+	raw := []byte(reply.String())
+	b.SetBytes(int64(len(raw)) / 1000)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%1000 != 0 { // one operation is one entry
+			continue
+		}
+		if _, err := parseRead(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
