@@ -26,6 +26,7 @@ type reader struct {
 	flying   []*batch // handed over, and not known to be done
 	loop     *observe.Loop
 	logger   *slog.Logger
+	member   bool // the group was there before
 	failing  bool
 }
 
@@ -68,9 +69,7 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 	if err != nil {
 		return err
 	}
-	if created {
-		r.logger.Info("consumer group created at the beginning of the stream")
-	}
+	r.joined(created)
 	if err := r.readPending(ctx, work); err != nil {
 		return err
 	}
@@ -102,6 +101,20 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 		}
 	}
 	return nil
+}
+
+// joined tells the group's first creation, which is a start, from every later one: then it was
+// flushed, evicted or lost in a failover. It is made anew at 0, never at $, since duplicates
+// are harmless and gaps are not.
+func (r *reader) joined(created bool) {
+	switch {
+	case created && r.member:
+		r.pipeline.Metrics.GroupRecreated.WithLabelValues(r.consumer.Stream()).Inc()
+		r.logger.Warn("stream or consumer group was gone; the group is created anew at the beginning of the stream")
+	case created:
+		r.logger.Info("consumer group created at the beginning of the stream")
+	}
+	r.member = true
 }
 
 // readPending hands over what was delivered to this consumer and never acknowledged: by this
@@ -196,19 +209,14 @@ func (r *reader) waitFor(ctx context.Context, b *batch) bool {
 
 // failed reports trouble with the stream once, however long it lasts.
 func (r *reader) failed(err error) {
-	name := "stream " + r.consumer.Stream()
 	if errors.Is(err, stream.ErrNoGroup) {
-		// Flushed, evicted or lost in a failover: the group is made anew at 0, never at $,
-		// since duplicates are harmless and gaps are not.
-		r.pipeline.Metrics.GroupRecreated.WithLabelValues(r.consumer.Stream()).Inc()
-		r.logger.Warn("stream or consumer group is gone; it is created anew at the beginning of the stream", "error", err)
-		return
+		return // joined tells, once the group is there again
 	}
 	if !r.failing {
 		r.logger.Warn("stream cannot be read; trying again until it can", "error", err)
 	}
 	r.failing = true
-	r.pipeline.Health.Fail(name, err)
+	r.pipeline.Health.Fail("stream "+r.consumer.Stream(), err)
 }
 
 func (r *reader) recovered() {

@@ -87,7 +87,8 @@ func (c *Consumer) read(ctx context.Context, cmd *redis.RawCmd) (Batch, error) {
 		entries, err = parseRead(cmd.Val())
 	}
 	switch {
-	case redis.HasErrorPrefix(err, "NOGROUP"):
+	case redis.HasErrorPrefix(err, "NOGROUP"), redis.HasErrorPrefix(err, "UNBLOCKED"):
+		// UNBLOCKED: the stream vanished while the read waited.
 		return Batch{}, fmt.Errorf("read stream %s: %w", c.stream, ErrNoGroup)
 	case err != nil:
 		return Batch{}, fmt.Errorf("read stream %s: %w", c.stream, err)
