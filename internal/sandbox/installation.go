@@ -1,0 +1,114 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const postgresBinVariable = "SANDBOX_POSTGRES_BIN"
+
+// postgresInstallation is where PostgreSQL's binaries lie.
+type postgresInstallation struct {
+	binDir    string
+	temporary []string // directories to remove after use
+}
+
+func findPostgres(binDir string) (postgresInstallation, error) {
+	if binDir == "" {
+		binDir = os.Getenv(postgresBinVariable)
+	}
+	if binDir != "" {
+		if !hasServer(binDir) {
+			return postgresInstallation{}, fmt.Errorf("in %s it is %w: name a directory with initdb and postgres", binDir, ErrNotInstalled)
+		}
+		return postgresInstallation{binDir: binDir}, nil
+	}
+	for _, dir := range append(debianBinDirs(), binDirOnPath()) {
+		if hasServer(dir) {
+			return postgresInstallation{binDir: dir}, nil
+		}
+	}
+	return postgresInstallation{}, fmt.Errorf("it is %w: install Debian's postgresql, or name its bin directory in %s", ErrNotInstalled, postgresBinVariable)
+}
+
+// debianBinDirs lists where Debian keeps its PostgreSQL versions, newest first.
+func debianBinDirs() []string {
+	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is well-formed
+	version := func(dir string) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir))) // 0, so last, for anything else
+		return n
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return version(b) - version(a) })
+	return dirs
+}
+
+// binDirOnPath follows links, as server and libraries are found beside the binary itself.
+func binDirOnPath() string {
+	path, err := findBinary("initdb")
+	if err != nil {
+		return ""
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return ""
+	}
+	return filepath.Dir(path)
+}
+
+func hasServer(binDir string) bool {
+	for _, name := range []string{"initdb", "postgres"} {
+		if info, err := os.Stat(filepath.Join(binDir, name)); binDir == "" || err != nil || info.IsDir() {
+			return false
+		}
+	}
+	return true
+}
+
+// hasTimescaleDB looks for the library that shared_preload_libraries would load.
+func (i postgresInstallation) hasTimescaleDB(ctx context.Context) bool {
+	dirs := []string{filepath.Join(i.binDir, "../lib"), filepath.Join(i.binDir, "../lib/postgresql")}
+	if out, err := exec.CommandContext(ctx, filepath.Join(i.binDir, "pg_config"), "--pkglibdir").Output(); err == nil {
+		dirs = []string{strings.TrimSpace(string(out))}
+	}
+	for _, dir := range dirs {
+		if libraries, _ := filepath.Glob(filepath.Join(dir, "timescaledb.*")); len(libraries) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// serverCredential is the user that a server started by root runs as, and nil for anybody else.
+func serverCredential() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		if account, err = user.Lookup("nobody"); err != nil {
+			return nil, fmt.Errorf("as root it needs another user to run as: %w", err)
+		}
+	}
+	uid, errUID := strconv.ParseUint(account.Uid, 10, 32)
+	gid, errGID := strconv.ParseUint(account.Gid, 10, 32)
+	if err := errors.Join(errUID, errGID); err != nil {
+		return nil, fmt.Errorf("user %s: %w", account.Username, err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// serverEnviron is this process's environment without what libpq and the server would take from it.
+func serverEnviron() []string {
+	environ := slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "PG") || strings.HasPrefix(variable, "LC_")
+	})
+	return append(environ, "LC_ALL=C")
+}

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package sandbox
+
+import (
+	"errors"
+	"syscall"
+)
+
+// sysProcAttr makes a child that Ctrl-C does not reach.
+func sysProcAttr(credential *syscall.Credential) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Credential: credential}
+}
+
+func (p *process) pause() ([]int, error) { return nil, errors.ErrUnsupported }
+
+func (p *process) resume() error { return nil }
+
+func waitGone([]int) error { return nil }

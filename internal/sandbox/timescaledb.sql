@@ -1,0 +1,2 @@
+-- An extension belongs to one database. The server has loaded its library already.
+CREATE EXTENSION IF NOT EXISTS timescaledb;

@@ -1,0 +1,41 @@
+package servertest
+
+import (
+	"context"
+	"testing"
+
+	"processor/internal/sandbox"
+)
+
+// NewRedis starts a server for this test alone, from this machine's binaries, and stops it with the test.
+func NewRedis(t testing.TB, options sandbox.RedisOptions) *sandbox.Redis {
+	t.Helper()
+	redis, err := sandbox.StartRedis(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopAtEnd(t, redis.Stop)
+	return redis
+}
+
+// NewPostgres starts a server for this test alone, from this machine's binaries, and stops it with the
+// test. extraConf are lines of postgresql.conf.
+func NewPostgres(t testing.TB, extraConf ...string) *sandbox.Postgres {
+	t.Helper()
+	postgres, err := sandbox.StartPostgres(t.Context(), sandbox.PostgresOptions{ExtraConf: extraConf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopAtEnd(t, postgres.Stop)
+	return postgres
+}
+
+func stopAtEnd(t testing.TB, stop func(context.Context) error) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopTimeout)
+		defer cancel()
+		if err := stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
