@@ -57,7 +57,9 @@ var errShutdownTimeout = errors.New("shutdown timeout is over")
 type batch struct {
 	stream.Batch
 	consumer *stream.Consumer
-	done     chan struct{} // closed when the worker is through with it, however that ended
+	// lastChance: a single entry that was delivered too often; the next failure is its last.
+	lastChance bool
+	done       chan struct{} // closed when the worker is through with it, however that ended
 }
 
 // Run moves positions until ctx ends, and returns when the batches in flight are through or
@@ -141,9 +143,10 @@ func StoreEvents(metrics *observe.Metrics, health *observe.Health) store.Events 
 	for _, class := range store.Classes() {
 		metrics.WriteErrors.WithLabelValues(string(class))
 	}
-	upsert := metrics.BatchWrite.WithLabelValues(observe.PathUpsert)
 	return store.Events{
-		Wrote:         func(_ int, took time.Duration) { upsert.Observe(took.Seconds()) },
+		Wrote: func(path string, _ int, took time.Duration) {
+			metrics.BatchWrite.WithLabelValues(path).Observe(took.Seconds())
+		},
 		Failed:        func(class store.Class) { metrics.WriteErrors.WithLabelValues(string(class)).Inc() },
 		CommitUnknown: metrics.CommitUnknown.Inc,
 		Trouble: func(class store.Class, since time.Time, err error) {

@@ -48,7 +48,11 @@ func (w *worker) run(work context.Context, batches <-chan *batch) {
 func (w *worker) process(work context.Context, b *batch) error {
 	w.decode(b)
 
-	result, err := w.writer.Write(work, w.positions)
+	result, err := w.writer.Write(work, store.Batch{
+		Positions:   w.positions,
+		Redelivered: b.Redelivered,
+		LastChance:  b.lastChance,
+	})
 	if err != nil {
 		return err
 	}

@@ -109,19 +109,19 @@ func TestMigrations_MakeAHypertableThatTakesLatePositions(t *testing.T) {
 	require.NotEmpty(t, version)
 
 	w := s.NewWriter()
-	got, err := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{"x": 1}`), at("a", 2, 2, `{}`), at("b", 1, 3, `{}`)})
+	got, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`), at("a", 2, 2, `{}`), at("b", 1, 3, `{}`)}})
 	require.NoError(t, err)
 	require.Equal(t, Result{Inserted: 3}, got)
 	before := ask(t, url, allRows)
 	execute(t, url, `SELECT compress_chunk(c) FROM show_chunks('positions') c`)
 	require.Equal(t, before, ask(t, url, allRows))
 
-	got, err = w.Write(t.Context(), []position.Position{
+	got, err = w.Write(t.Context(), Batch{Positions: []position.Position{
 		at("a", 1, 9, `{"x": 9, "y": 9}`), // merges into a compressed row
 		at("a", 2, 2, `{}`),               // finds a compressed row
 		at("a", 3, 4, `{}`),               // late
 		at("c", 1, 5, `{}`),
-	})
+	}})
 	require.NoError(t, err)
 	require.Equal(t, Result{Inserted: 2, Merged: 1, Unchanged: 1}, got)
 	require.Equal(t, []string{
@@ -148,7 +148,7 @@ func TestMigrations_RefuseAPlainTableByAccident(t *testing.T) {
 
 func TestMigrations_DoNotDropRows(t *testing.T) {
 	url := migrated(t)
-	_, err := open(t, url, Options{}).NewWriter().Write(t.Context(), []position.Position{at("a", 1, 1, `{}`)})
+	_, err := open(t, url, Options{}).NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`)}})
 	require.NoError(t, err)
 	require.NoError(t, MigrateDown(t.Context(), url))
 	err = MigrateDown(t.Context(), url)

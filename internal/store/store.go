@@ -33,8 +33,8 @@ type Options struct {
 
 // Events are the store's calls to whoever counts.
 type Events struct {
-	// Wrote: rows were committed by one transaction.
-	Wrote func(rows int, took time.Duration)
+	// Wrote: rows were committed by one transaction, over PathCopy or PathUpsert.
+	Wrote func(path string, rows int, took time.Duration)
 	// Failed: one attempt failed.
 	Failed func(class Class)
 	// CommitUnknown: an attempt broke off after it was sent, so it may have been committed.
@@ -49,6 +49,7 @@ type Store struct {
 	pool    *pgxpool.Pool
 	opts    Options
 	trouble trouble
+	fresh   fresh
 }
 
 // Open reads the database URL and prepares the pool; connections are made when they are needed,
@@ -80,6 +81,9 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 
 // Close closes all connections. Every Writer must be done.
 func (s *Store) Close() { s.pool.Close() }
+
+// Healthy tells whether no batch is being held because of trouble with the database.
+func (s *Store) Healthy() bool { return !s.trouble.now() }
 
 // Ping tells whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {

@@ -46,3 +46,9 @@ func (t *trouble) over() {
 		t.tell("", t.since, nil)
 	}
 }
+
+func (t *trouble) now() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.class != ""
+}

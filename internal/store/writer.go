@@ -15,6 +15,16 @@ import (
 	"processor/internal/position"
 )
 
+// Batch is what one Write takes.
+type Batch struct {
+	Positions []position.Position
+	// Redelivered: some of these positions may be rows already, so the upsert is used at once.
+	Redelivered bool
+	// LastChance: a position that alone meets a limit of the server, or an error without a
+	// rule, is rejected too instead of held. For an entry that was delivered many times.
+	LastChance bool
+}
+
 // Result says what became of each position of a batch. The counts and the rejections add up to
 // the batch, unless Write returned an error: then the rest is undecided.
 type Result struct {
@@ -24,9 +34,10 @@ type Result struct {
 	Rejected  []Rejection
 }
 
-// Rejection is a position that the database does not take, for a reason that lies in itself.
+// Rejection is a position that the database does not take.
 type Rejection struct {
-	Index      int // into the batch
+	Index      int   // into Batch.Positions
+	Class      Class // BadRow: the reason lies in the row; another only with LastChance
 	SQLState   string
 	Message    string
 	Column     string // where the server named one
@@ -48,8 +59,10 @@ func (r *Rejection) Detail() string {
 // Writer writes batches, one at a time; its buffers serve the next. Not safe for concurrent use.
 type Writer struct {
 	store *Store
+	batch Batch
 	order []int32
 	waves []db.UpsertPositionsParams
+	rows  []db.CopyPositionsParams
 }
 
 // NewWriter returns a Writer on the store's connections. It needs no closing.
@@ -62,21 +75,24 @@ func (s *Store) NewWriter() *Writer { return &Writer{store: s} }
 //
 // Rows are sent sorted by key, so that two replicas with the same rows cannot deadlock. Of
 // positions with one key in the batch, the first in the batch's order counts as the first.
-func (w *Writer) Write(ctx context.Context, batch []position.Position) (Result, error) {
+func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
+	w.batch = batch
+	w.sort()
 	var r Result
-	w.sort(batch)
-	err := w.settle(ctx, batch, w.order, &r)
+	err := w.settle(ctx, w.order, !batch.Redelivered, &r)
+	w.batch = Batch{} // the positions are the caller's again
 	return r, err
 }
 
 // sort orders the batch by key and leaves positions with one key in the order they came in.
-func (w *Writer) sort(batch []position.Position) {
+func (w *Writer) sort() {
+	positions := w.batch.Positions
 	w.order = w.order[:0]
-	for i := range batch {
+	for i := range positions {
 		w.order = append(w.order, int32(i))
 	}
 	slices.SortFunc(w.order, func(a, b int32) int {
-		return cmp.Or(compareKeys(&batch[a], &batch[b]), cmp.Compare(a, b))
+		return cmp.Or(compareKeys(&positions[a], &positions[b]), cmp.Compare(a, b))
 	})
 }
 
@@ -88,13 +104,15 @@ func compareKeys(a, b *position.Position) int {
 }
 
 // settle writes the rows until each has its outcome. What an error means decides Classify.
-func (w *Writer) settle(ctx context.Context, batch []position.Position, rows []int32, r *Result) error {
+// fresh rows may go by COPY; whatever failed once goes by upsert, since it may be there.
+func (w *Writer) settle(ctx context.Context, rows []int32, fresh bool, r *Result) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	pause := newBackoff()
 	for {
-		err := w.attempt(ctx, batch, rows, r)
+		err := w.attempt(ctx, rows, fresh, r)
+		fresh = false
 		if err == nil {
 			w.store.trouble.over()
 			return nil
@@ -102,17 +120,21 @@ func (w *Writer) settle(ctx context.Context, batch []position.Position, rows []i
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if errors.Is(err, errKeyExists) {
+			continue
+		}
 		class := Classify(err)
 		w.failed(class, err)
+		divisible := class == BadRow || class == Limit || class == Unexpected && w.batch.LastChance
 		switch {
-		case (class == BadRow || class == Limit) && len(rows) > 1:
+		case divisible && len(rows) > 1:
 			half := len(rows) / 2
-			if err := w.settle(ctx, batch, rows[:half], r); err != nil {
+			if err := w.settle(ctx, rows[:half], false, r); err != nil {
 				return err
 			}
-			return w.settle(ctx, batch, rows[half:], r)
-		case class == BadRow:
-			r.Rejected = append(r.Rejected, rejection(int(rows[0]), err))
+			return w.settle(ctx, rows[half:], false, r)
+		case class == BadRow, divisible && w.batch.LastChance:
+			r.Rejected = append(r.Rejected, rejection(int(rows[0]), class, err))
 			return nil
 		}
 		w.store.trouble.failed(class, err)
@@ -133,7 +155,7 @@ func (w *Writer) failed(class Class, err error) {
 }
 
 // attempt sends the rows in one transaction and adds the counts to r once it is committed.
-func (w *Writer) attempt(ctx context.Context, batch []position.Position, rows []int32, r *Result) error {
+func (w *Writer) attempt(ctx context.Context, rows []int32, fresh bool, r *Result) error {
 	ctx, cancel := context.WithTimeout(ctx, w.store.opts.WriteTimeout)
 	defer cancel()
 	// A connection of its own for the attempt: errors of the commit are read after the results,
@@ -145,12 +167,16 @@ func (w *Writer) attempt(ctx context.Context, batch []position.Position, rows []
 	defer conn.Release()
 
 	began := time.Now()
-	inserted, merged, err := w.upsert(ctx, db.New(conn.Conn()), batch, rows)
+	path, write := PathUpsert, w.upsert
+	if fresh && !w.repeats(rows) && w.store.fresh.useCopy() {
+		path, write = PathCopy, w.copy
+	}
+	inserted, merged, err := write(ctx, db.New(conn.Conn()), rows)
 	if err != nil {
 		return err
 	}
 	if wrote := w.store.opts.Events.Wrote; wrote != nil {
-		wrote(len(rows), time.Since(began))
+		wrote(path, len(rows), time.Since(began))
 	}
 	r.Inserted += inserted
 	r.Merged += merged
@@ -158,11 +184,41 @@ func (w *Writer) attempt(ctx context.Context, batch []position.Position, rows []
 	return nil
 }
 
+// copy sends the rows by COPY. A key that is there already fails all of them: errKeyExists.
+func (w *Writer) copy(ctx context.Context, queries *db.Queries, rows []int32) (inserted, merged int, err error) {
+	w.rows = w.rows[:0]
+	for _, row := range rows {
+		p := &w.batch.Positions[row]
+		w.rows = append(w.rows, db.CopyPositionsParams{
+			DeviceID:   p.DeviceID,
+			Ts:         p.Timestamp,
+			Latitude:   p.Latitude,
+			Longitude:  p.Longitude,
+			Altitude:   p.Altitude,
+			Angle:      p.Angle,
+			Speed:      p.Speed,
+			Satellites: int16(p.Satellites),
+			Priority:   int16(p.Priority),
+			Attributes: p.Attributes,
+		})
+	}
+	n, err := queries.CopyPositions(ctx, w.rows)
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == uniqueViolation {
+		w.store.fresh.violated()
+		return 0, 0, errKeyExists
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	w.store.fresh.copied()
+	return int(n), 0, nil
+}
+
 // upsert sends one statement for the first occurrence of each key, one for the second, and so
 // on, all in one round trip and, since there is one Sync, one implicit transaction.
-func (w *Writer) upsert(ctx context.Context, queries *db.Queries, batch []position.Position, rows []int32) (inserted, merged int, err error) {
-	waves := w.split(batch, rows)
-	results := queries.UpsertPositions(ctx, waves)
+func (w *Writer) upsert(ctx context.Context, queries *db.Queries, rows []int32) (inserted, merged int, err error) {
+	results := queries.UpsertPositions(ctx, w.split(rows))
 	results.QueryRow(func(_ int, row db.UpsertPositionsRow, rowErr error) {
 		inserted += int(row.Inserted)
 		merged += int(row.Merged)
@@ -172,15 +228,25 @@ func (w *Writer) upsert(ctx context.Context, queries *db.Queries, batch []positi
 	return inserted, merged, cmp.Or(err, results.Close())
 }
 
+// repeats tells whether a key stands twice in rows, where equal keys are neighbours.
+func (w *Writer) repeats(rows []int32) bool {
+	for i := 1; i < len(rows); i++ {
+		if compareKeys(&w.batch.Positions[rows[i-1]], &w.batch.Positions[rows[i]]) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // split fills the statements' arrays. Equal keys are neighbours in rows.
-func (w *Writer) split(batch []position.Position, rows []int32) []db.UpsertPositionsParams {
+func (w *Writer) split(rows []int32) []db.UpsertPositionsParams {
 	for i := range w.waves {
 		resetWave(&w.waves[i])
 	}
 	used, repeat := 0, 0
 	for i, row := range rows {
-		p := &batch[row]
-		if i > 0 && compareKeys(&batch[rows[i-1]], p) == 0 {
+		p := &w.batch.Positions[row]
+		if i > 0 && compareKeys(&w.batch.Positions[rows[i-1]], p) == 0 {
 			repeat++
 		} else {
 			repeat = 0
@@ -220,8 +286,8 @@ func appendToWave(wave *db.UpsertPositionsParams, p *position.Position) {
 	wave.Attributes = append(wave.Attributes, p.Attributes)
 }
 
-func rejection(index int, err error) Rejection {
-	r := Rejection{Index: index, Message: err.Error()}
+func rejection(index int, class Class, err error) Rejection {
+	r := Rejection{Index: index, Class: class, Message: err.Error()}
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
 		r.SQLState, r.Message = pgErr.Code, pgErr.Message

@@ -82,7 +82,7 @@ func TestWriter_CountsAndMerges(t *testing.T) {
 			w := open(t, url, Options{}).NewWriter()
 			require.Empty(t, ask(t, url, allRows))
 			for _, write := range c.writes {
-				got, err := w.Write(t.Context(), write.batch)
+				got, err := w.Write(t.Context(), Batch{Positions: write.batch})
 				require.NoError(t, err)
 				require.Equal(t, write.want, got)
 			}
@@ -99,18 +99,69 @@ func TestWriter_IsIdempotentInAnyOrder(t *testing.T) {
 	for i := range 200 {
 		batch = append(batch, at(fmt.Sprint("d", i%20), i%40, float32(i%20), fmt.Sprintf(`{"io": %d}`, i%20)))
 	}
-	_, err := w.Write(t.Context(), batch)
+	_, err := w.Write(t.Context(), Batch{Positions: batch})
 	require.NoError(t, err)
 	before := ask(t, url, allRows)
 	for range 3 {
 		slices.Reverse(batch)
 		for part := range slices.Chunk(batch, 70) {
-			got, err := w.Write(t.Context(), part)
+			got, err := w.Write(t.Context(), Batch{Positions: part})
 			require.NoError(t, err)
 			require.Equal(t, Result{Unchanged: len(part)}, got)
 		}
 	}
 	require.Equal(t, before, ask(t, url, allRows))
+}
+
+// Fresh batches go by COPY. A key that is there fails it as a whole and leaves nothing behind;
+// the same rows go by upsert, are counted once, and COPY comes back after a while.
+func TestWriter_CopiesUntilAKeyIsThere(t *testing.T) {
+	url := migrated(t)
+	var paths []string
+	w := open(t, url, Options{Events: Events{Wrote: func(path string, rows int, _ time.Duration) {
+		paths = append(paths, fmt.Sprint(path, " ", rows))
+	}}}).NewWriter()
+	second := 0
+	write := func(redelivered bool, positions ...position.Position) Result {
+		paths = nil
+		r, err := w.Write(t.Context(), Batch{Positions: positions, Redelivered: redelivered})
+		require.NoError(t, err)
+		return r
+	}
+	fresh := func() position.Position { second++; return at(fmt.Sprint("d", second), 1, 1, `{}`) }
+
+	require.Equal(t, Result{Inserted: 2}, write(false, fresh(), fresh()))
+	require.Equal(t, []string{"copy 2"}, paths)
+	require.Equal(t, Result{Inserted: 1}, write(true, fresh()))
+	require.Equal(t, []string{"upsert 1"}, paths, "redelivered entries are not tried by COPY")
+	require.Equal(t, Result{Inserted: 1, Merged: 1}, write(false, at("r", 1, 1, `{}`), at("r", 1, 1, `{"x": 1}`)))
+	require.Equal(t, []string{"upsert 2"}, paths, "neither are repeats of a key")
+
+	before := ask(t, url, allRows)
+	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, write(false, fresh(), at("d1", 1, 1, `{}`)))
+	require.Equal(t, []string{"upsert 2"}, paths)
+	require.Len(t, ask(t, url, allRows), len(before)+1)
+	for range fewestUpserts {
+		write(false, fresh())
+		require.Equal(t, []string{"upsert 1"}, paths)
+	}
+	write(false, fresh())
+	require.Equal(t, []string{"copy 1"}, paths)
+}
+
+func TestFresh_PaysLessAndLessForAReplay(t *testing.T) {
+	var f fresh
+	copies := 0
+	for range 10000 {
+		if f.useCopy() {
+			copies++
+			f.violated()
+		}
+	}
+	require.Equal(t, 15, copies) // 16 + 32 + … + 1024, then one in 1025
+	f.copied()
+	f.violated()
+	require.Equal(t, fewestUpserts, f.upserts)
 }
 
 func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
@@ -124,7 +175,7 @@ func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
 	}
 	batch[7].Speed, batch[63].Speed = 600, 700
 
-	got, err := w.Write(t.Context(), batch)
+	got, err := w.Write(t.Context(), Batch{Positions: batch})
 	require.NoError(t, err)
 	require.Equal(t, 98, got.Inserted)
 	require.Len(t, got.Rejected, 2)
@@ -152,7 +203,7 @@ func TestWriter_CommitFailureIsNoSuccess(t *testing.T) {
 			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`)
 	w := open(t, url, Options{}).NewWriter()
 
-	got, err := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`), at("b", 1, 13, `{}`), at("c", 1, 2, `{}`)})
+	got, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`), at("b", 1, 13, `{}`), at("c", 1, 2, `{}`)}})
 	require.NoError(t, err)
 	require.Equal(t, 2, got.Inserted)
 	require.Len(t, got.Rejected, 1)
@@ -174,7 +225,7 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 
 	written := make(chan Result)
 	go func() {
-		r, _ := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`)})
+		r, _ := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`)}})
 		written <- r
 	}()
 	for range 2 { // it is tried again, not given up
@@ -197,13 +248,13 @@ func TestWriter_WaitsForAServerThatIsGone(t *testing.T) {
 	failures := make(chan Class, 1000)
 	s := open(t, url, Options{Events: Events{Failed: func(c Class) { failures <- c }}})
 	w := s.NewWriter()
-	_, err := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`)})
+	_, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`)}})
 	require.NoError(t, err)
 
 	require.NoError(t, server.StopImmediate(t.Context()))
 	written := make(chan Result)
 	go func() {
-		r, _ := w.Write(t.Context(), []position.Position{at("a", 1, 1, `{}`), at("b", 1, 1, `{}`)})
+		r, _ := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`), at("b", 1, 1, `{}`)}})
 		written <- r
 	}()
 	for range 3 {
@@ -220,7 +271,7 @@ func TestWriter_EndsWithItsContext(t *testing.T) {
 	execute(t, url, `DROP TABLE positions`)
 	ctx, cancel := context.WithCancel(t.Context())
 	w := open(t, url, Options{Events: Events{Failed: func(Class) { cancel() }}}).NewWriter()
-	got, err := w.Write(ctx, []position.Position{at("a", 1, 1, `{}`)})
+	got, err := w.Write(ctx, Batch{Positions: []position.Position{at("a", 1, 1, `{}`)}})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, Result{}, got)
 }
@@ -234,7 +285,7 @@ func TestWriter_KeepsBigintsAndBuffersExactly(t *testing.T) {
 		`"79":{"__bigint":"-9223372036854775809"},"80":9007199254740993,"81":0.1000000000000000055511151231257827,` +
 		`"385":{"__buffer_b64":"AAECA/8="},"386":{"__buffer_b64":""}}}`))
 	require.NoError(t, err)
-	_, err = open(t, url, Options{}).NewWriter().Write(t.Context(), []position.Position{p})
+	_, err = open(t, url, Options{}).NewWriter().Write(t.Context(), Batch{Positions: []position.Position{p}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"18446744073709551615 -9223372036854775809 9007199254740993 0.1000000000000000055511151231257827 00010203ff <>"},
 		ask(t, url, `SELECT concat_ws(' ',
@@ -279,7 +330,7 @@ func TestWriter_StoresTheCorpus(t *testing.T) {
 		k := key{p.DeviceID, p.Timestamp}
 		expect[k] = append(expect[k], r.Expect)
 	}
-	got, err := open(t, url, Options{}).NewWriter().Write(t.Context(), batch)
+	got, err := open(t, url, Options{}).NewWriter().Write(t.Context(), Batch{Positions: batch})
 	require.NoError(t, err)
 	require.Equal(t, 50, got.Inserted+got.Merged+got.Unchanged)
 	require.Equal(t, 45, got.Inserted)

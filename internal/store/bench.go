@@ -1,0 +1,216 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"processor/db"
+	"processor/internal/position"
+)
+
+// Bench is what `processor bench` asks of a database whose positions are its own. Each method
+// connects for itself and has disconnected when it returns: a session that stayed would take
+// part in the next measurement.
+type Bench struct {
+	config *pgx.ConnConfig
+}
+
+// NewBench reads the database URL; it connects to nothing yet.
+func NewBench(databaseURL string) (*Bench, error) {
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	config.RuntimeParams["application_name"] = "processor bench"
+	return &Bench{config: config}, nil
+}
+
+// EnableTimescaleDB creates the extension in a database of a server that has it loaded.
+func (b *Bench) EnableTimescaleDB(ctx context.Context) error {
+	return b.do(ctx, "enable TimescaleDB", func(q *db.Queries) error { return q.EnableTimescaleDB(ctx) })
+}
+
+// Truncate deletes all positions.
+func (b *Bench) Truncate(ctx context.Context) error {
+	return b.do(ctx, "truncate positions", func(q *db.Queries) error { return q.TruncatePositions(ctx) })
+}
+
+// Checkpoint writes out what is dirty; only a superuser may.
+func (b *Bench) Checkpoint(ctx context.Context) error {
+	return b.do(ctx, "checkpoint", func(q *db.Queries) error { return q.Checkpoint(ctx) })
+}
+
+// Count counts the rows of positions, all of them one by one.
+func (b *Bench) Count(ctx context.Context) (n int64, err error) {
+	err = b.do(ctx, "count positions", func(q *db.Queries) error {
+		n, err = q.CountPositions(ctx)
+		return err
+	})
+	return n, err
+}
+
+// BenchServer is what a reader of the figures has to know of the server.
+type BenchServer struct {
+	Version           string // of PostgreSQL
+	TimescaleDB       string // version; empty where the database has none
+	Fsync             string
+	SynchronousCommit string
+	SharedBuffers     string
+}
+
+// Server describes the database server.
+func (b *Bench) Server(ctx context.Context) (s BenchServer, err error) {
+	err = b.do(ctx, "ask for the server's settings", func(q *db.Queries) error {
+		settings, err := q.ServerSettings(ctx)
+		if err != nil {
+			return err
+		}
+		timescaleDB, err := q.TimescaleVersion(ctx)
+		s = BenchServer{
+			Version:           settings.Version,
+			TimescaleDB:       timescaleDB,
+			Fsync:             settings.Fsync,
+			SynchronousCommit: settings.SynchronousCommit,
+			SharedBuffers:     settings.SharedBuffers,
+		}
+		return err
+	})
+	return s, err
+}
+
+// sessionsPoll is how often Commits asks whether the sessions have ended.
+const sessionsPoll = 20 * time.Millisecond
+
+// CommitsOfCommits is how many transactions a call of Commits adds to what the next one counts:
+// its query, and the one with which PostgreSQL opens a session.
+const CommitsOfCommits = 2
+
+// Commits waits until the application has no session left, since a session's transactions are
+// counted for certain only at its end, and returns the transactions of the database so far
+// (pg_stat_database.xact_commit).
+func (b *Bench) Commits(ctx context.Context, application string) (commits int64, err error) {
+	err = b.do(ctx, "count commits", func(q *db.Queries) error {
+		for {
+			row, err := q.DatabaseCommits(ctx, application)
+			if err != nil {
+				return err
+			}
+			if row.Sessions == 0 {
+				commits = row.Commits
+				return nil
+			}
+			if err := sleep(ctx, sessionsPoll); err != nil {
+				return err
+			}
+		}
+	})
+	return commits, err
+}
+
+func (b *Bench) do(ctx context.Context, what string, work func(*db.Queries) error) (err error) {
+	config := b.config.Copy()
+	// One query is one transaction: no separate one to prepare it.
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	if err := work(db.New(conn)); err != nil {
+		return fmt.Errorf("%s: %w", what, explain(err))
+	}
+	return nil
+}
+
+// CopyRows are rows in memory, cut into batches and sorted as a Writer sends them. The zero
+// value is empty and ready.
+type CopyRows struct {
+	batches [][]db.CopyPositionsParams
+	devices map[string]string
+}
+
+// Add copies one batch of positions; the caller may reuse them and their memory. Few and large
+// pieces of memory, so that the garbage collector has nothing to do while Copy is measured.
+func (c *CopyRows) Add(batch []position.Position) {
+	if c.devices == nil {
+		c.devices = make(map[string]string)
+	}
+	size := 0
+	for i := range batch {
+		size += len(batch[i].Attributes)
+	}
+	rows, attributes := make([]db.CopyPositionsParams, len(batch)), make([]byte, 0, size)
+	for i := range batch {
+		p := &batch[i]
+		start := len(attributes)
+		attributes = append(attributes, p.Attributes...)
+		rows[i] = db.CopyPositionsParams{
+			DeviceID:   c.device(p.DeviceID),
+			Ts:         p.Timestamp,
+			Latitude:   p.Latitude,
+			Longitude:  p.Longitude,
+			Altitude:   p.Altitude,
+			Angle:      p.Angle,
+			Speed:      p.Speed,
+			Satellites: int16(p.Satellites),
+			Priority:   int16(p.Priority),
+			Attributes: attributes[start:len(attributes):len(attributes)],
+		}
+	}
+	slices.SortFunc(rows, func(a, b db.CopyPositionsParams) int {
+		return cmp.Or(cmp.Compare(a.DeviceID, b.DeviceID), a.Ts.Compare(b.Ts))
+	})
+	c.batches = append(c.batches, rows)
+}
+
+func (c *CopyRows) device(id string) string {
+	if known, ok := c.devices[id]; ok {
+		return known
+	}
+	id = strings.Clone(id)
+	c.devices[id] = id
+	return id
+}
+
+// Copy sends all rows by COPY, a transaction for each batch, over so many connections at once,
+// and returns how long that took from the moment when all of them were open.
+func (b *Bench) Copy(ctx context.Context, rows *CopyRows, connections int) (took time.Duration, err error) {
+	conns := make([]*pgx.Conn, connections)
+	for i := range conns {
+		conn, err := pgx.ConnectConfig(ctx, b.config.Copy())
+		if err != nil {
+			return 0, fmt.Errorf("connect for COPY: %w", err)
+		}
+		defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+		conns[i] = conn
+	}
+
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	began := time.Now()
+	for _, conn := range conns {
+		group.Go(func() error {
+			queries := db.New(conn)
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(rows.batches) {
+					return nil
+				}
+				if _, err := queries.CopyPositions(ctx, rows.batches[i]); err != nil {
+					return fmt.Errorf("COPY positions: %w", err)
+				}
+			}
+		})
+	}
+	err = group.Wait()
+	return time.Since(began), err
+}
