@@ -44,7 +44,7 @@ type Metrics struct {
 
 	entryDelay, positionDelay prometheus.Histogram
 
-	streamLag, streamPending, streamOldestPending, streamLength, deadLetterLength *prometheus.GaugeVec
+	streamLag, streamPending, streamOldestPending, streamLength, deadLetterLength, streamTrimReaches *prometheus.GaugeVec
 
 	reg prometheus.Registerer
 }
@@ -78,11 +78,14 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 
 		entryDelay: histogram("entry_delay_seconds",
 			"Seconds from XADD to commit, by the clocks of Redis and of this host. Worry when p99 passes 1 s without a backlog.",
-			[]float64{.001, .0025, .005, .01, .015, .02, .03, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}),
+			// Fine below 50 ms, where a worker without a backlog is: quantiles are read from it.
+			[]float64{.001, .002, .003, .004, .005, .006, .008, .01, .012, .015, .02, .025, .03, .04, .05, .075, .1, .15, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}),
 		positionDelay: histogram("position_delay_seconds",
 			"Seconds from the tracker's fix to commit. Trackers send buffered fixes late; worry when the median grows while entry_delay_seconds does not: the delay is upstream.",
 			[]float64{.1, .25, .5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 43200, 86400}),
 
+		streamTrimReaches: streamGauge("stream_trim_reaches_unread_seconds",
+			"Seconds until trimming reaches entries that were not read, at the present pace; absent where it will not. Worry whenever it is there: add workers, or trim later."),
 		streamLag: streamGauge("stream_lag",
 			"Entries of the stream not yet delivered to the consumer group (XINFO GROUPS). Absent while Redis cannot tell. Worry when it keeps growing."),
 		streamPending: streamGauge("stream_pending",
@@ -113,7 +116,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 		ledger, buildInfo,
 		m.BatchPositions, m.BatchWrite, m.WriteErrors, m.CommitUnknown, m.AckErrors, m.DeadLetters, m.Claimed,
 		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.entryDelay, m.positionDelay,
-		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.deadLetterLength,
+		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.deadLetterLength, m.streamTrimReaches,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -154,10 +157,12 @@ type StreamStats struct {
 	Pending       int64         // entries delivered and not acknowledged (XPENDING)
 	OldestPending time.Duration // since the oldest pending entry was added; 0 without one
 	DeadLetters   int64         // entries in the dead-letter stream
+	// TrimReaches is the time until trimming would reach unread entries; nil where it will not.
+	TrimReaches *time.Duration
 }
 
-// SetStream sets the gauges of stream, and makes its counters exist. A nil Lag removes the series of the
-// lag, so that "not known" is neither 0 nor -1.
+// SetStream sets the gauges of stream, and makes its counters exist. A nil Lag or TrimReaches removes its
+// series, so that "not known" is neither 0 nor -1.
 func (m *Metrics) SetStream(stream string, s StreamStats) {
 	m.streamLength.WithLabelValues(stream).Set(float64(s.Length))
 	m.streamPending.WithLabelValues(stream).Set(float64(s.Pending))
@@ -168,9 +173,14 @@ func (m *Metrics) SetStream(stream string, s StreamStats) {
 	}
 	if s.Lag == nil {
 		m.streamLag.DeleteLabelValues(stream)
-		return
+	} else {
+		m.streamLag.WithLabelValues(stream).Set(float64(*s.Lag))
 	}
-	m.streamLag.WithLabelValues(stream).Set(float64(*s.Lag))
+	if s.TrimReaches == nil {
+		m.streamTrimReaches.DeleteLabelValues(stream)
+	} else {
+		m.streamTrimReaches.WithLabelValues(stream).Set(s.TrimReaches.Seconds())
+	}
 }
 
 func (m *Metrics) register(cs ...prometheus.Collector) error {

@@ -34,6 +34,14 @@ type Options struct {
 	BatchBytes int
 	// Linger is the least time between two reads of a stream without backlog.
 	Linger time.Duration
+	// ClaimIdle is how long another consumer's entry must have been pending to be taken over.
+	ClaimIdle time.Duration
+	// MaxDeliveries is how often an entry may be delivered before it is processed alone, and
+	// becomes a dead letter where it fails for a reason of its own.
+	MaxDeliveries int
+	// MaxAge and MaxFuture bound a fix's time against now; 0 is no bound. What is outside is a
+	// dead letter: each stray day would make a chunk.
+	MaxAge, MaxFuture time.Duration
 	// ShutdownTimeout is what batches in flight have to finish in after the stop.
 	ShutdownTimeout time.Duration
 }
@@ -48,6 +56,28 @@ type Pipeline struct {
 	Metrics   *observe.Metrics
 	Health    *observe.Health
 	Logger    *slog.Logger
+	// OnStep, where set, is called after each step of every batch, by the goroutine that took
+	// it. The fault tests end the process there.
+	OnStep func(Step)
+}
+
+// Step is a moment in the life of a batch: after it was read, decoded and so on.
+type Step string
+
+// The steps in their order. A batch without dead letters has no DeadLettered.
+const (
+	Read         Step = "read"
+	Decoded      Step = "decoded"
+	Committed    Step = "committed"
+	Observed     Step = "observed"
+	DeadLettered Step = "dead_lettered"
+	Acknowledged Step = "acknowledged"
+)
+
+func (p *Pipeline) step(s Step) {
+	if p.OnStep != nil {
+		p.OnStep(s)
+	}
 }
 
 // errShutdownTimeout ends what is still in flight when ShutdownTimeout is over.
@@ -57,7 +87,7 @@ var errShutdownTimeout = errors.New("shutdown timeout is over")
 type batch struct {
 	stream.Batch
 	consumer *stream.Consumer
-	// lastChance: a single entry that was delivered too often; the next failure is its last.
+	// lastChance: a single entry that was delivered too often.
 	lastChance bool
 	done       chan struct{} // closed when the worker is through with it, however that ended
 }
@@ -107,33 +137,6 @@ func (p *Pipeline) leave(ctx context.Context) {
 			p.Logger.Warn("consumer stays in the group", "stream", c.Stream(), "error", err)
 		case !left:
 			p.Logger.Warn("entries stay pending for the next start", "stream", c.Stream())
-		}
-	}
-}
-
-// monitorInterval is how often Redis is asked for lag and pending entries.
-const monitorInterval = 5 * time.Second
-
-// monitor keeps the gauges of the streams current.
-func (p *Pipeline) monitor(ctx context.Context) {
-	for {
-		for _, c := range p.Consumers {
-			stats, err := c.Stats(ctx)
-			if err != nil {
-				// The readers report an outage; the gauges just stay as they were.
-				p.Logger.Debug("stream gauges not updated", "stream", c.Stream(), "error", err)
-				continue
-			}
-			p.Metrics.SetStream(c.Stream(), observe.StreamStats{
-				Length:        stats.Length,
-				Lag:           stats.Lag,
-				Pending:       stats.Pending,
-				OldestPending: stats.OldestPending,
-				DeadLetters:   stats.DeadLetters,
-			})
-		}
-		if sleep(ctx, monitorInterval) != nil {
-			return
 		}
 	}
 }

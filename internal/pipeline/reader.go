@@ -28,6 +28,9 @@ type reader struct {
 	logger   *slog.Logger
 	member   bool // the group was there before
 	failing  bool
+
+	claimAt time.Time // when to claim next
+	cursor  stream.Cursor
 }
 
 func (p *Pipeline) newReader(c *stream.Consumer, batches chan<- *batch) *reader {
@@ -75,6 +78,9 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 	}
 	for ctx.Err() == nil {
 		r.loop.Beat()
+		if err := r.claim(ctx, work); err != nil {
+			return err
+		}
 		asked := r.size.count()
 		b, err := r.consumer.ReadNew(ctx, asked, stream.BlockTimeout)
 		if err != nil {
@@ -134,8 +140,8 @@ func (r *reader) readPending(ctx, work context.Context) error {
 		total += len(b.Entries)
 		after = b.Entries[len(b.Entries)-1].ID
 		r.size.observe(len(b.Entries), b.Bytes)
-		if !r.hand(work, b) {
-			return nil
+		if ok, err := r.handRedelivered(ctx, work, b); err != nil || !ok {
+			return err
 		}
 	}
 	if total > 0 {
@@ -147,7 +153,10 @@ func (r *reader) readPending(ctx, work context.Context) error {
 // hand waits for a worker to take the batch. It reports false when all work is given up: the
 // entries then stay pending.
 func (r *reader) hand(work context.Context, b stream.Batch) bool {
-	handed := &batch{Batch: b, consumer: r.consumer, done: make(chan struct{})}
+	return r.handBatch(work, &batch{Batch: b, consumer: r.consumer, done: make(chan struct{})})
+}
+
+func (r *reader) handBatch(work context.Context, b *batch) bool {
 	trimmed := 0
 	for i := range b.Entries {
 		if b.Entries[i].Trimmed {
@@ -155,12 +164,13 @@ func (r *reader) hand(work context.Context, b stream.Batch) bool {
 		}
 	}
 	r.pipeline.Ledger.Read(r.consumer.Stream(), len(b.Entries)-trimmed)
+	r.pipeline.step(Read)
 	ticker := time.NewTicker(beatInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case r.batches <- handed:
-			r.track(handed)
+		case r.batches <- b:
+			r.track(b)
 			return true
 		case <-ticker.C:
 			r.loop.Beat()

@@ -14,8 +14,12 @@ import (
 	"processor/internal/stream"
 )
 
-// reasonRejected labels what the database refused; decoding's reasons are position.Reason.
-const reasonRejected = "rejected_by_database"
+// Reasons of dead letters beyond those of decoding, which are position.Reason.
+const (
+	reasonRejected  = "rejected_by_database"
+	reasonOften     = "delivered_too_often"
+	reasonOutOfTime = "timestamp_out_of_window"
+)
 
 // worker takes batches through their life, one at a time. Its buffers serve the next batch.
 type worker struct {
@@ -27,6 +31,7 @@ type worker struct {
 	sources   []int // positions[i] comes from entry sources[i]
 	letters   []stream.Letter
 	acks      []stream.ID
+	trimmed   []stream.ID // only the id is left of them
 }
 
 func (p *Pipeline) newWorker() *worker {
@@ -47,6 +52,7 @@ func (w *worker) run(work context.Context, batches <-chan *batch) {
 // error is that work is over.
 func (w *worker) process(work context.Context, b *batch) error {
 	w.decode(b)
+	w.pipeline.step(Decoded)
 
 	result, err := w.writer.Write(work, store.Batch{
 		Positions:   w.positions,
@@ -56,27 +62,33 @@ func (w *worker) process(work context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
+	w.pipeline.step(Committed)
+
 	w.reject(b, result.Rejected)
-	w.committed(b, result)
+	w.observe(b, result)
 	w.logRecords(work, b)
+	w.pipeline.step(Observed)
 
 	if err := w.deadLetter(work, b); err != nil {
 		return err
 	}
-	return w.acknowledge(work, b)
+	if err := w.acknowledge(work, b); err != nil {
+		return err
+	}
+	w.pipeline.step(Acknowledged)
+	return nil
 }
 
 // decode sorts the entries into positions, letters and what is only to be acknowledged.
 func (w *worker) decode(b *batch) {
 	w.decoder.Reset()
 	w.positions, w.sources = w.positions[:0], w.sources[:0]
-	w.letters, w.acks = w.letters[:0], w.acks[:0]
-	lost := 0
+	w.letters, w.acks, w.trimmed = w.letters[:0], w.acks[:0], w.trimmed[:0]
+	now := time.Now()
 	for i := range b.Entries {
 		entry := &b.Entries[i]
 		if entry.Trimmed {
-			lost++
-			w.acks = append(w.acks, entry.ID)
+			w.trimmed = append(w.trimmed, entry.ID)
 			continue
 		}
 		pos, err := w.decoder.Decode(entry.Payload)
@@ -84,14 +96,32 @@ func (w *worker) decode(b *batch) {
 			w.letters = append(w.letters, undecodable(entry, err))
 			continue
 		}
+		if detail := w.outOfTime(now, pos.Timestamp); detail != "" {
+			w.letters = append(w.letters, stream.Letter{Entry: entry, Reason: reasonOutOfTime, Detail: detail})
+			continue
+		}
 		w.positions = append(w.positions, pos)
 		w.sources = append(w.sources, i)
 	}
-	if lost > 0 {
-		w.pipeline.Metrics.LostPending.WithLabelValues(b.consumer.Stream()).Add(float64(lost))
-		w.pipeline.Logger.Error("pending entries were trimmed from the stream before they became rows; they are lost",
-			"stream", b.consumer.Stream(), "entries", lost)
+}
+
+// lost reports pending entries of which Redis has nothing left.
+func (p *Pipeline) lost(stream string, entries int) {
+	p.Metrics.LostPending.WithLabelValues(stream).Add(float64(entries))
+	p.Logger.Error("pending entries were trimmed from the stream before they became rows; they are lost",
+		"stream", stream, "entries", entries)
+}
+
+// outOfTime says what is wrong with a fix's time; empty where nothing is.
+func (w *worker) outOfTime(now, ts time.Time) string {
+	opts := &w.pipeline.Options
+	switch {
+	case opts.MaxAge > 0 && now.Sub(ts) > opts.MaxAge:
+		return ts.Format(time.RFC3339) + " is older than --max-age " + opts.MaxAge.String()
+	case opts.MaxFuture > 0 && ts.Sub(now) > opts.MaxFuture:
+		return ts.Format(time.RFC3339) + " is further ahead than --max-future " + opts.MaxFuture.String()
 	}
+	return ""
 }
 
 func undecodable(entry *stream.Entry, err error) stream.Letter {
@@ -109,9 +139,13 @@ func (w *worker) reject(b *batch, rejected []store.Rejection) {
 		return
 	}
 	for _, r := range rejected {
+		reason := reasonRejected
+		if r.Class != store.BadRow {
+			reason = reasonOften
+		}
 		w.letters = append(w.letters, stream.Letter{
 			Entry:    &b.Entries[w.sources[r.Index]],
-			Reason:   reasonRejected,
+			Reason:   reason,
 			Detail:   r.Detail(),
 			SQLState: r.SQLState,
 		})
@@ -128,8 +162,8 @@ func (w *worker) reject(b *batch, rejected []store.Rejection) {
 	w.positions, w.sources = w.positions[:kept], w.sources[:kept]
 }
 
-// committed counts what the database has now.
-func (w *worker) committed(b *batch, result store.Result) {
+// observe counts what the database has now, and tells the devices' state.
+func (w *worker) observe(b *batch, result store.Result) {
 	p, now := w.pipeline, time.Now()
 	p.Ledger.Settle(observe.Inserted, result.Inserted)
 	p.Ledger.Settle(observe.Merged, result.Merged)
@@ -168,6 +202,7 @@ func (w *worker) deadLetter(work context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
+	w.pipeline.step(DeadLettered)
 	w.pipeline.Ledger.Settle(observe.DeadLettered, len(w.letters))
 	for i := range w.letters {
 		w.pipeline.Metrics.DeadLetters.WithLabelValues(w.letters[i].Reason).Inc()
@@ -182,8 +217,20 @@ func (w *worker) deadLetter(work context.Context, b *batch) error {
 
 // acknowledge is the last step: everything else about these entries is durable.
 func (w *worker) acknowledge(work context.Context, b *batch) error {
+	err := w.untilDone(work, b, "acknowledge entries", func() error {
+		_, err := b.consumer.Ack(work, w.acks)
+		return err
+	})
+	if err != nil || len(w.trimmed) == 0 {
+		return err
+	}
 	return w.untilDone(work, b, "acknowledge entries", func() error {
-		return b.consumer.Ack(work, w.acks)
+		// Another replica's XAUTOCLAIM may have found them gone first: then it counts them.
+		n, err := b.consumer.Ack(work, w.trimmed)
+		if n > 0 {
+			w.pipeline.lost(b.consumer.Stream(), n)
+		}
+		return err
 	})
 }
 

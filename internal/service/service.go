@@ -92,6 +92,10 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 			BatchSize:       s.config.BatchSize,
 			BatchBytes:      s.config.BatchBytes,
 			Linger:          s.config.Linger,
+			ClaimIdle:       s.config.ClaimIdle,
+			MaxDeliveries:   s.config.MaxDeliveries,
+			MaxAge:          s.config.MaxAge,
+			MaxFuture:       s.config.MaxFuture,
 			ShutdownTimeout: s.config.ShutdownTimeout,
 		},
 		Store:   s.Store,
@@ -132,6 +136,9 @@ func (s *Service) schemaProbe() func(context.Context) error {
 		return nil
 	}
 }
+
+// OnStep sets what is called after each step of every batch. Before Run; for fault tests.
+func (s *Service) OnStep(call func(pipeline.Step)) { s.pipeline.OnStep = call }
 
 // Addr is the address that the HTTP server is bound to.
 func (s *Service) Addr() string { return s.server.Addr() }

@@ -79,6 +79,8 @@ func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
 		Writers:         4,
 		WriteTimeout:    30 * time.Second,
 		DeviceCacheSize: 1000,
+		ClaimIdle:       time.Minute,
+		MaxDeliveries:   10,
 		HTTPAddr:        "127.0.0.1:0",
 		ShutdownTimeout: 20 * time.Second,
 	}}
@@ -375,15 +377,15 @@ func TestService_AnswersOverHTTP(t *testing.T) {
 	code, _ := r.get(s, "/healthz")
 	require.Equal(t, 200, code)
 	for name, want := range map[string]string{
-		"processor_entries_read_total":                                "100",
-		`processor_positions_total{outcome="inserted"}`:               "100",
-		"processor_entries_in_flight":                                 "0",
-		"processor_devices":                                           "10",
-		`processor_write_errors_total{class="unavailable"}`:           "0",
-		"processor_ack_errors_total":                                  "0",
-		"processor_commit_unknown_total":                              "0",
-		"processor_trimmed_unread_total":                              "0",
-		`processor_batch_write_seconds_bucket{path="copy",le="+Inf"}`: "0",
+		"processor_entries_read_total":                                  "100",
+		`processor_positions_total{outcome="inserted"}`:                 "100",
+		"processor_entries_in_flight":                                   "0",
+		"processor_devices":                                             "10",
+		`processor_write_errors_total{class="unavailable"}`:             "0",
+		"processor_ack_errors_total":                                    "0",
+		"processor_commit_unknown_total":                                "0",
+		"processor_trimmed_unread_total":                                "0",
+		`processor_batch_write_seconds_bucket{path="upsert",le="+Inf"}`: "0",
 	} {
 		require.Equal(t, want, r.metric(s, name), name)
 	}

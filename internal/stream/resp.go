@@ -26,7 +26,7 @@ func (replyError) RedisError() {}
 // entries point into reply.
 func parseRead(reply []byte) ([]Entry, error) {
 	if len(reply) > 0 && reply[0] == '-' {
-		return nil, replyError(bytes.TrimRight(reply[1:], "\r\n"))
+		return nil, asReplyError(reply)
 	}
 	r := respReader{buf: reply}
 	streams, err := r.array()
@@ -39,6 +39,20 @@ func parseRead(reply []byte) ([]Entry, error) {
 	if _, err := r.bulk(); err != nil {
 		return nil, err
 	}
+	return r.entries()
+}
+
+func asReplyError(reply []byte) error {
+	return replyError(bytes.TrimRight(reply[1:], "\r\n"))
+}
+
+// respReader walks over a reply that is in memory as a whole.
+type respReader struct {
+	buf []byte
+	pos int
+}
+
+func (r *respReader) entries() ([]Entry, error) {
 	n, err := r.array()
 	if err != nil {
 		return nil, err
@@ -50,12 +64,6 @@ func parseRead(reply []byte) ([]Entry, error) {
 		}
 	}
 	return entries, nil
-}
-
-// respReader walks over a reply that is in memory as a whole.
-type respReader struct {
-	buf []byte
-	pos int
 }
 
 func (r *respReader) entry(e *Entry) error {

@@ -96,16 +96,17 @@ func (c *Consumer) read(ctx context.Context, cmd *redis.RawCmd) (Batch, error) {
 	return Batch{Entries: entries, Bytes: len(cmd.Val())}, nil
 }
 
-// Ack takes the entries off the group's pending list (XACK). Entries that are not on it are
-// ignored by Redis, so a repetition is harmless.
-func (c *Consumer) Ack(ctx context.Context, ids []ID) error {
+// Ack takes the entries off the group's pending list (XACK) and returns how many were on it. A
+// repetition is harmless.
+func (c *Consumer) Ack(ctx context.Context, ids []ID) (int, error) {
 	if len(ids) == 0 {
-		return nil
+		return 0, nil
 	}
-	if err := c.client.XAck(ctx, c.stream, c.group, idStrings(ids)...).Err(); err != nil {
-		return fmt.Errorf("acknowledge %d entries of stream %s: %w", len(ids), c.stream, err)
+	n, err := c.client.XAck(ctx, c.stream, c.group, idStrings(ids)...).Result()
+	if err != nil {
+		return 0, fmt.Errorf("acknowledge %d entries of stream %s: %w", len(ids), c.stream, err)
 	}
-	return nil
+	return int(n), nil
 }
 
 // leave removes a consumer only where it holds nothing. Check and removal are one step for

@@ -44,12 +44,17 @@ func TestConsumer_ReadsAcknowledgesAndLeaves(t *testing.T) {
 	require.False(t, left, "entries are pending")
 	require.Len(t, f.pending(t), 3, "and they stay so")
 
-	require.NoError(t, f.Ack(t.Context(), []ID{a, c}))
-	require.NoError(t, f.Ack(t.Context(), []ID{a, c}), "twice is harmless")
-	require.NoError(t, f.Ack(t.Context(), nil))
+	for _, want := range []int{2, 0} { // twice is harmless
+		n, err := f.Ack(t.Context(), []ID{a, c})
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	_, err = f.Ack(t.Context(), nil)
+	require.NoError(t, err)
 	require.Equal(t, map[string]int64{"me " + b.String(): 1}, f.pending(t))
 
-	require.NoError(t, f.Ack(t.Context(), []ID{b}))
+	_, err = f.Ack(t.Context(), []ID{b})
+	require.NoError(t, err)
 	left, err = f.Leave(t.Context())
 	require.NoError(t, err)
 	require.True(t, left)
@@ -149,7 +154,10 @@ func TestConsumer_Stats(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 0, stats.OldestPending.Seconds(), 30)
 	lag := int64(1)
-	require.Equal(t, Stats{Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending, DeadLetters: 1}, stats)
+	require.Equal(t, Stats{
+		Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending, DeadLetters: 1,
+		Added: 3, Read: 2, lastDelivered: stats.lastDelivered,
+	}, stats)
 
 	// Deleted in the middle of what is unread: Redis does not know the lag any more.
 	last := f.add(t, "payload", "x")
@@ -158,6 +166,106 @@ func TestConsumer_Stats(t *testing.T) {
 	stats, err = f.Stats(t.Context())
 	require.NoError(t, err)
 	require.Nil(t, stats.Lag)
+}
+
+// Entries that were trimmed before they were read are counted once, and the lag is true again.
+func TestConsumer_FindsWhatWasTrimmedUnread(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	for range 10 {
+		f.add(t, "payload", "x")
+	}
+	_, err = f.ReadNew(t.Context(), 3, shortBlock)
+	require.NoError(t, err)
+	trimmed := func() (int64, Stats) {
+		stats, err := f.Stats(t.Context())
+		require.NoError(t, err)
+		return stats.TrimmedUnread, stats
+	}
+	n, _ := trimmed()
+	require.Zero(t, n)
+	require.NoError(t, f.client.XTrimMaxLen(t.Context(), f.stream, 8).Err())
+	n, _ = trimmed()
+	require.Zero(t, n, "those were read")
+
+	require.NoError(t, f.client.XTrimMaxLen(t.Context(), f.stream, 2).Err())
+	n, stats := trimmed()
+	require.Equal(t, int64(5), n)
+	settled, err := f.SettleTrimmed(t.Context(), stats)
+	require.NoError(t, err)
+	require.True(t, settled)
+	settled, err = f.SettleTrimmed(t.Context(), stats)
+	require.NoError(t, err)
+	require.False(t, settled, "another replica would count it twice")
+	n, stats = trimmed()
+	require.Zero(t, n)
+	require.Equal(t, int64(2), *stats.Lag)
+
+	batch, err := f.ReadNew(t.Context(), 10, shortBlock)
+	require.NoError(t, err)
+	require.Len(t, batch.Entries, 2, "the group stands where it stood")
+	n, stats = trimmed()
+	require.Zero(t, n)
+	require.Equal(t, int64(0), *stats.Lag)
+
+	// Trimmed while nobody looked, and everything after it read already.
+	for range 4 {
+		f.add(t, "payload", "x")
+	}
+	require.NoError(t, f.client.XTrimMaxLen(t.Context(), f.stream, 1).Err())
+	_, err = f.ReadNew(t.Context(), 10, shortBlock)
+	require.NoError(t, err)
+	n, _ = trimmed()
+	require.Equal(t, int64(3), n)
+}
+
+func TestConsumer_ClaimsFromOthers(t *testing.T) {
+	f := newFixture(t)
+	other := NewConsumer(f.client, f.stream, f.group, "other")
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	var added []ID
+	for range 5 {
+		added = append(added, f.add(t, "payload", "x"))
+	}
+	_, err = other.ReadNew(t.Context(), 4, shortBlock)
+	require.NoError(t, err)
+	_, err = other.ReadPending(t.Context(), ID{}, 2) // delivers two of them again
+	require.NoError(t, err)
+	require.NoError(t, f.client.XDel(t.Context(), f.stream, added[1].String()).Err())
+
+	claimed, err := f.Claim(t.Context(), time.Hour, Cursor{}, 10)
+	require.NoError(t, err)
+	require.Empty(t, claimed.Entries, "nothing is idle for that long")
+	require.Equal(t, 1, claimed.Trimmed, "but what is trimmed goes at once")
+
+	claimed, err = f.Claim(t.Context(), 0, Cursor{}, 2)
+	require.NoError(t, err)
+	require.True(t, claimed.Redelivered)
+	require.Equal(t, []ID{added[0], added[2]}, ids(claimed.Batch))
+	require.Zero(t, claimed.Trimmed)
+	require.False(t, claimed.Next.AtBeginning())
+	claimed, err = f.Claim(t.Context(), 0, claimed.Next, 10)
+	require.NoError(t, err)
+	require.Equal(t, added[3:4], ids(claimed.Batch))
+	require.True(t, claimed.Next.AtBeginning())
+
+	require.Equal(t, map[string]int64{"me " + added[0].String(): 3, "me " + added[2].String(): 2, "me " + added[3].String(): 2}, f.pending(t))
+	counts, err := f.Deliveries(t.Context(), claimed.Batch)
+	require.NoError(t, err)
+	require.Equal(t, map[ID]int64{added[3]: 2}, counts)
+
+	_, err = f.Ack(t.Context(), added)
+	require.NoError(t, err)
+	gone, err := f.RemoveGone(t.Context(), time.Hour)
+	require.NoError(t, err)
+	require.Empty(t, gone)
+	_, err = NewConsumer(f.client, f.stream, f.group, "busy").ReadNew(t.Context(), 1, shortBlock)
+	require.NoError(t, err)
+	gone, err = f.RemoveGone(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, []string{"other"}, gone, "busy holds an entry")
 }
 
 func TestConsumer_KeepsBothStreamsInOneSlot(t *testing.T) {

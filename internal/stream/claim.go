@@ -1,0 +1,135 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Cursor is where XAUTOCLAIM goes on in the pending list. The zero value is its beginning.
+type Cursor struct{ id ID }
+
+// AtBeginning tells whether the cursor has come round.
+func (c Cursor) AtBeginning() bool { return c.id == ID{} }
+
+// Claimed is what one XAUTOCLAIM took over.
+type Claimed struct {
+	Batch
+	// Next is for the next call.
+	Next Cursor
+	// Trimmed counts pending entries, however long idle, that were no longer on the stream:
+	// Redis took them off the pending list, and nothing is left of them.
+	Trimmed int
+}
+
+// Claim takes over entries of any consumer of the group, this one too, that have been pending
+// for minIdle, and makes them pending here (XAUTOCLAIM). It looks at some ten times count
+// entries of the pending list at most; call it with the returned cursor until that has come
+// round.
+func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor, count int) (Claimed, error) {
+	cmd := redis.NewRawCmd(ctx, "xautoclaim", c.stream, c.group, c.name,
+		minIdle.Milliseconds(), from.id.String(), "count", count)
+	cmd.SetFirstKeyPos(1)
+	if err := ctx.Err(); err != nil {
+		return Claimed{}, err
+	}
+	err := c.client.Process(ctx, cmd)
+	var claimed Claimed
+	if err == nil {
+		claimed, err = parseClaim(cmd.Val())
+	}
+	switch {
+	case redis.HasErrorPrefix(err, "NOGROUP"):
+		return Claimed{}, fmt.Errorf("claim pending entries of stream %s: %w", c.stream, ErrNoGroup)
+	case err != nil:
+		return Claimed{}, fmt.Errorf("claim pending entries of stream %s: %w", c.stream, err)
+	}
+	claimed.Redelivered = true
+	claimed.Bytes = len(cmd.Val())
+	return claimed, nil
+}
+
+// parseClaim reads a reply of XAUTOCLAIM: *3 $cursor *n (entries as XREADGROUP has them) *m (ids
+// that were deleted; since Redis 7.0).
+func parseClaim(reply []byte) (Claimed, error) {
+	if len(reply) > 0 && reply[0] == '-' {
+		return Claimed{}, asReplyError(reply)
+	}
+	r := respReader{buf: reply}
+	parts, err := r.array()
+	if err != nil || parts < 3 {
+		return Claimed{}, errors.Join(errProtocol, err)
+	}
+	text, err := r.bulk()
+	if err != nil {
+		return Claimed{}, err
+	}
+	var claimed Claimed
+	if claimed.Next.id, err = parseIDBytes(text); err != nil {
+		return Claimed{}, err
+	}
+	if claimed.Entries, err = r.entries(); err != nil {
+		return Claimed{}, err
+	}
+	claimed.Trimmed, err = r.array()
+	return claimed, err
+}
+
+// Deliveries says how often each of the batch's entries was delivered, by Redis's own count
+// (XPENDING). Entries that are not pending for this consumer are absent. The batch must be in
+// the order of its ids, as Redis delivers it.
+func (c *Consumer) Deliveries(ctx context.Context, batch Batch) (map[ID]int64, error) {
+	if len(batch.Entries) == 0 {
+		return nil, nil
+	}
+	pending, err := c.client.XPendingExt(ctx, &redis.XPendingExtArgs{
+		Stream:   c.stream,
+		Group:    c.group,
+		Consumer: c.name,
+		Start:    batch.Entries[0].ID.String(),
+		End:      batch.Entries[len(batch.Entries)-1].ID.String(),
+		// Others of this consumer may lie between the claimed ones: enough for most of them.
+		Count: int64(2*len(batch.Entries) + 100),
+	}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("ask how often entries of stream %s were delivered: %w", c.stream, err)
+	}
+	counts := make(map[ID]int64, len(pending))
+	for _, p := range pending {
+		id, err := ParseID(p.ID)
+		if err != nil {
+			return nil, fmt.Errorf("XPENDING %s: %w", c.stream, err)
+		}
+		counts[id] = p.RetryCount
+	}
+	return counts, nil
+}
+
+// RemoveGone removes the consumers that have not asked for anything for maxIdle and hold no
+// pending entry, and returns their names. This consumer itself stays.
+func (c *Consumer) RemoveGone(ctx context.Context, maxIdle time.Duration) ([]string, error) {
+	consumers, err := c.client.XInfoConsumers(ctx, c.stream, c.group).Result()
+	if missing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list consumers of stream %s: %w", c.stream, err)
+	}
+	var gone []string
+	for _, other := range consumers {
+		if other.Name == c.name || other.Pending > 0 || other.Idle < maxIdle {
+			continue
+		}
+		left, err := NewConsumer(c.client, c.stream, c.group, other.Name).Leave(ctx)
+		if err != nil {
+			return gone, err
+		}
+		if left {
+			gone = append(gone, other.Name)
+		}
+	}
+	return gone, nil
+}
