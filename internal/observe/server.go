@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"syscall"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
-	writeTimeout      = 30 * time.Second
+	writeTimeout      = time.Minute     // a CPU profile takes 30 s
 	idleTimeout       = 2 * time.Minute // longer than a scrape interval, so that a scraper keeps its connection
 	maxHeaderBytes    = 16 << 10
 	stopTimeout       = 2 * time.Second
@@ -31,8 +32,8 @@ type Server struct {
 }
 
 // Listen binds addr (host:port; an empty host is every interface, port 0 any free one) before it returns,
-// so that a taken port fails the start of the service.
-func Listen(addr string) (*Server, error) {
+// so that a taken port fails the start of the service. setting names flag and variable for the error.
+func Listen(addr, setting string) (*Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err == nil {
 		return &Server{listener: listener}, nil
@@ -48,7 +49,7 @@ func Listen(addr string) (*Server, error) {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
-	return nil, fmt.Errorf("listen on %s: %w; %s with --http-addr or HTTP_ADDR", addr, err, mend)
+	return nil, fmt.Errorf("listen on %s: %w; %s with %s", addr, err, mend, setting)
 }
 
 // Addr returns the bound address, with the real port.
@@ -103,6 +104,18 @@ func Handler(reg prometheus.Gatherer, h *Health) http.Handler {
 		r := h.Readiness()
 		writeJSON(w, r.Ready, r)
 	})
+	return mux
+}
+
+// ProfileHandler answers /debug/pprof/ (package net/http/pprof). It shows the inside of the process to
+// whoever can reach it, so it belongs on an address of its own.
+func ProfileHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
 }
 

@@ -19,26 +19,26 @@ import (
 const deadline = 10 * time.Second
 
 func TestListen_TakenAddress(t *testing.T) {
-	first, err := Listen("127.0.0.1:0")
+	first, err := Listen("127.0.0.1:0", "--http-addr or HTTP_ADDR")
 	require.NoError(t, err)
-	_, err = Listen(first.Addr())
+	_, err = Listen(first.Addr(), "--http-addr or HTTP_ADDR")
 	require.EqualError(t, err, "listen on "+first.Addr()+": bind: address already in use; another process holds it: "+
 		"stop that one, or choose another address with --http-addr or HTTP_ADDR")
 
 	require.NoError(t, first.Close())
-	again, err := Listen(first.Addr())
+	again, err := Listen(first.Addr(), "--http-addr or HTTP_ADDR")
 	require.NoError(t, err, "Close frees the address")
 	require.NoError(t, again.Close())
 }
 
 func TestListen_BadAddress(t *testing.T) {
-	_, err := Listen("8080")
+	_, err := Listen("8080", "--http-addr or HTTP_ADDR")
 	require.EqualError(t, err, "listen on 8080: address 8080: missing port in address; "+
 		"choose a host:port of this machine with --http-addr or HTTP_ADDR")
 }
 
 func TestServer_FinishesRequestsInProgress(t *testing.T) {
-	server, err := Listen("127.0.0.1:0")
+	server, err := Listen("127.0.0.1:0", "--http-addr or HTTP_ADDR")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	entered, leave := make(chan struct{}), make(chan struct{})
@@ -84,7 +84,7 @@ func TestServer_FinishesRequestsInProgress(t *testing.T) {
 }
 
 func TestServer_ClosedListenerIsAnError(t *testing.T) {
-	server, err := Listen("127.0.0.1:0")
+	server, err := Listen("127.0.0.1:0", "--http-addr or HTTP_ADDR")
 	require.NoError(t, err)
 	require.NoError(t, server.Close())
 	err = server.Serve(t.Context(), http.NotFoundHandler(), slog.New(slog.DiscardHandler))
@@ -145,7 +145,7 @@ func TestHandler_Answers(t *testing.T) {
 }
 
 func TestServer_LogsFaultsThroughTheLogger(t *testing.T) {
-	server, err := Listen("127.0.0.1:0")
+	server, err := Listen("127.0.0.1:0", "--http-addr or HTTP_ADDR")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	var out bytes.Buffer

@@ -45,6 +45,7 @@ type Config struct {
 	MaxFuture     time.Duration `env:"MAX_FUTURE" default:"24h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"How far ahead of now a fix may be to become a row; 0 is no limit (default: ${default})."`
 
 	HTTPAddr        string        `name:"http-addr" env:"HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" group:"Service:" help:"Address of /metrics, /healthz and /readyz (default: ${default})."`
+	PprofAddr       string        `name:"pprof-addr" env:"PPROF_ADDR" placeholder:"HOST:PORT" group:"Service:" help:"Address of /debug/pprof/, for profiles; off where it is empty, and best on localhost."`
 	LogLevel        string        `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"Service:" help:"Least level that is logged: debug, info, warn or error (default: ${default}). debug logs each position, coordinates and all."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"20s" range:"0s..1h" placeholder:"DURATION" group:"Service:" help:"How long batches in flight may take after SIGTERM; what is not done stays pending (default: ${default})."`
 }

@@ -30,6 +30,7 @@ type Service struct {
 	config   Config
 	logger   *slog.Logger
 	server   *observe.Server
+	profiles *observe.Server // nil unless it is asked for
 	redis    redis.UniversalClient
 	pipeline *pipeline.Pipeline
 }
@@ -38,9 +39,15 @@ type Service struct {
 // and PostgreSQL may still be down. The config must have been resolved. Either Run or Close
 // must follow.
 func New(ctx context.Context, config Config, build observe.BuildInfo, logger *slog.Logger) (*Service, error) {
-	server, err := observe.Listen(config.HTTPAddr)
+	server, err := observe.Listen(config.HTTPAddr, "--http-addr or HTTP_ADDR")
 	if err != nil {
 		return nil, err
+	}
+	var profiles *observe.Server
+	if config.PprofAddr != "" {
+		if profiles, err = observe.Listen(config.PprofAddr, "--pprof-addr or PPROF_ADDR"); err != nil {
+			return nil, errors.Join(err, server.Close())
+		}
 	}
 	s := &Service{
 		Ledger:   observe.NewLedger(),
@@ -48,11 +55,19 @@ func New(ctx context.Context, config Config, build observe.BuildInfo, logger *sl
 		config:   config,
 		logger:   logger,
 		server:   server,
+		profiles: profiles,
 	}
 	if err := s.open(ctx, build); err != nil {
-		return nil, errors.Join(err, server.Close())
+		return nil, errors.Join(err, s.closeServers())
 	}
 	return s, nil
+}
+
+func (s *Service) closeServers() error {
+	if s.profiles == nil {
+		return s.server.Close()
+	}
+	return errors.Join(s.server.Close(), s.profiles.Close())
 }
 
 func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
@@ -153,16 +168,19 @@ func (s *Service) Run(ctx context.Context) error {
 	// Probes and metrics stay up while the last batches finish.
 	around, stopAround := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	var serveErr error
+	var serveErr, profileErr error
 	wg.Go(func() { s.Health.Run(around) })
 	wg.Go(func() {
 		serveErr = s.server.Serve(around, observe.Handler(s.Registry, s.Health), s.logger)
 	})
+	if s.profiles != nil {
+		wg.Go(func() { profileErr = s.profiles.Serve(around, observe.ProfileHandler(), s.logger) })
+	}
 	s.pipeline.Run(ctx)
 	stopAround()
 	wg.Wait()
 	s.Store.Close()
-	err := errors.Join(serveErr, s.redis.Close())
+	err := errors.Join(serveErr, profileErr, s.redis.Close())
 	s.logger.Info("stopped", "ledger", s.Ledger.Snapshot())
 	return err
 }
@@ -170,5 +188,5 @@ func (s *Service) Run(ctx context.Context) error {
 // Close releases a Service that is not to be run.
 func (s *Service) Close() error {
 	s.Store.Close()
-	return errors.Join(s.server.Close(), s.redis.Close())
+	return errors.Join(s.closeServers(), s.redis.Close())
 }
