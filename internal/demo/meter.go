@@ -1,0 +1,155 @@
+package demo
+
+import (
+	"fmt"
+	"time"
+
+	"processor/internal/device"
+	"processor/internal/fleet"
+	"processor/internal/observe"
+	"processor/internal/service"
+)
+
+const (
+	// window is the time that rates and quantiles are taken over.
+	window = 5 * time.Second
+	// newestPositions is how many are shown.
+	newestPositions = 5
+	// warningShown is how long a warning stays in view.
+	warningShown = 10 * time.Second
+)
+
+// phase is what the demo is doing.
+type phase int
+
+const (
+	publishing phase = iota
+	draining         // the fleet has stopped, the worker stores the rest
+	ended
+)
+
+// snapshot is everything that is shown, at one moment.
+type snapshot struct {
+	phase     phase
+	elapsed   time.Duration
+	limit     time.Duration // 0: until Ctrl-C
+	devices   int           // simulated
+	rate      int           // wanted
+	published uint64
+	ledger    observe.LedgerSnapshot
+
+	// Of late, and once ended of the whole run.
+	publishedRate, storedRate float64 // a second
+	write, delay              quantiles
+	seen                      int // devices in the worker's cache
+	newest                    []device.NamedState
+	warning                   warning // zero: none of late
+}
+
+// quantiles are in seconds, NaN where nothing was observed.
+type quantiles struct{ p50, p99 float64 }
+
+// lag counts the entries that were published and that the worker has yet to read.
+func (s snapshot) lag() uint64 {
+	return s.published - min(s.ledger.Read, s.published)
+}
+
+// observation is what the counters said at one moment.
+type observation struct {
+	at           time.Time
+	published    uint64
+	ledger       observe.LedgerSnapshot
+	write, delay histogram
+}
+
+// meter makes snapshots out of counters.
+type meter struct {
+	options   Options
+	service   *service.Service
+	publisher *fleet.Publisher
+	log       *workerLog
+	phase     phase
+	began     time.Time
+	stopped   time.Time     // the fleet, from draining on
+	recent    []observation // the oldest is the newest of those that are a window old
+}
+
+func newMeter(o Options, s *service.Service, p *fleet.Publisher, log *workerLog) *meter {
+	now := time.Now()
+	return &meter{options: o, service: s, publisher: p, log: log, began: now, recent: []observation{{at: now}}}
+}
+
+// drain says that the fleet has stopped.
+func (m *meter) drain() { m.phase, m.stopped = draining, time.Now() }
+
+// end says that nothing more will come.
+func (m *meter) end() { m.phase = ended }
+
+// read reads the counters. It fails where the metrics themselves are at fault.
+func (m *meter) read(now time.Time) (snapshot, error) {
+	o, err := m.observe(now)
+	if err != nil {
+		return snapshot{}, err
+	}
+	m.recent = append(m.recent, o)
+	for now.Sub(m.recent[1].at) >= window {
+		m.recent = m.recent[1:]
+	}
+	before, publishedUntil := m.recent[0], now
+	if m.phase == ended {
+		before, publishedUntil = observation{at: m.began}, m.stopped
+	}
+	s := snapshot{
+		phase:         m.phase,
+		elapsed:       now.Sub(m.began),
+		limit:         m.options.For,
+		devices:       m.options.Devices,
+		rate:          m.options.Rate,
+		published:     o.published,
+		ledger:        o.ledger,
+		publishedRate: float64(o.published-before.published) / publishedUntil.Sub(before.at).Seconds(),
+		storedRate:    float64(o.ledger.Inserted-before.ledger.Inserted) / now.Sub(before.at).Seconds(),
+		write:         quantilesOf(o.write.since(before.write)),
+		delay:         quantilesOf(o.delay.since(before.delay)),
+		seen:          m.service.Devices.Len(),
+		newest:        m.service.Devices.Newest(newestPositions),
+	}
+	if w := m.log.lastWarning(); now.Sub(w.at) < warningShown {
+		s.warning = w
+	}
+	return s, nil
+}
+
+func (m *meter) observe(now time.Time) (observation, error) {
+	// In this order, or entries would seem to be read before they were published.
+	o := observation{at: now, ledger: m.service.Ledger.Snapshot(), published: m.publisher.Published()}
+	families, err := m.service.Registry.Gather()
+	if err != nil {
+		return observation{}, fmt.Errorf("gather metrics: %w", err)
+	}
+	for _, family := range families {
+		var h *histogram
+		switch family.GetName() {
+		case "processor_batch_write_seconds":
+			h = &o.write
+		case "processor_entry_delay_seconds":
+			h = &o.delay
+		default:
+			continue
+		}
+		for _, metric := range family.GetMetric() { // one a path of writing
+			var one histogram
+			one.total = metric.GetHistogram().GetSampleCount()
+			for _, bucket := range metric.GetHistogram().GetBucket() {
+				one.bounds = append(one.bounds, bucket.GetUpperBound())
+				one.counts = append(one.counts, bucket.GetCumulativeCount())
+			}
+			*h = h.add(one)
+		}
+	}
+	return o, nil
+}
+
+func quantilesOf(h histogram) quantiles {
+	return quantiles{p50: h.quantile(0.5), p99: h.quantile(0.99)}
+}

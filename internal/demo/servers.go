@@ -1,0 +1,136 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"processor/internal/sandbox"
+	"processor/internal/stream"
+)
+
+const (
+	databaseName = "processor"
+
+	// maxMemory bounds what a backlog may take. Redis refuses XADD beyond it, and the fleet waits.
+	maxMemory = "512mb"
+
+	stopTimeout = 20 * time.Second
+)
+
+// servers are the Redis and PostgreSQL of the demo.
+type servers struct {
+	redisURL, databaseURL   string
+	redisName, postgresName string // for people, with the version
+	stops                   []func(context.Context) error
+}
+
+// start starts what it can find, and says what it does. Where it fails, stop still has to follow.
+func (s *servers) start(ctx context.Context, options sandbox.RedisOptions, say func(string)) error {
+	say("starting Redis")
+	options.ExtraArgs = append([]string{"--maxmemory", maxMemory}, options.ExtraArgs...)
+	if err := s.startRedis(ctx, options); err != nil {
+		return err
+	}
+	say("starting PostgreSQL")
+	postgres, err := sandbox.StartPostgres(ctx, sandbox.PostgresOptions{})
+	if errors.Is(err, sandbox.ErrNotInstalled) {
+		say(err.Error())
+		say("downloading PostgreSQL instead: some 30 MB, once; Ctrl-C works again afterwards")
+		postgres, err = sandbox.StartEmbeddedPostgres(ctx, sandbox.PostgresOptions{})
+	}
+	if err != nil {
+		return err
+	}
+	s.stops = append(s.stops, postgres.Stop)
+	return s.createDatabase(ctx, postgres)
+}
+
+func (s *servers) startRedis(ctx context.Context, options sandbox.RedisOptions) error {
+	server, err := sandbox.StartRedis(ctx, options)
+	if errors.Is(err, sandbox.ErrNotInstalled) {
+		return s.startMiniredis()
+	}
+	if err != nil {
+		return err
+	}
+	s.stops = append(s.stops, server.Stop)
+	s.redisURL = server.URL()
+	version, err := redisVersion(ctx, s.redisURL)
+	s.redisName = "redis-server " + version
+	return err
+}
+
+func (s *servers) startMiniredis() error {
+	url, stop, err := sandbox.StartMiniredis()
+	if err != nil {
+		return err
+	}
+	s.stops = append(s.stops, func(context.Context) error {
+		stop()
+		return nil
+	})
+	s.redisURL, s.redisName = url, "miniredis (no redis-server here)"
+	return nil
+}
+
+func redisVersion(ctx context.Context, url string) (version string, err error) {
+	client, err := stream.Connect(url)
+	if err != nil {
+		return "", fmt.Errorf("ask Redis for its version: %w", err)
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	info := redis.NewInfoCmd(ctx, "INFO", "server")
+	if err := client.Process(ctx, info); err != nil {
+		return "", fmt.Errorf("ask Redis for its version: %w", err)
+	}
+	return info.Item("Server", "redis_version"), nil
+}
+
+// createDatabase makes the database a place for the migrations: with TimescaleDB where the server has
+// it, else with leave to make a plain table.
+func (s *servers) createDatabase(ctx context.Context, postgres *sandbox.Postgres) error {
+	err := postgres.CreateDatabase(ctx, databaseName)
+	if err != nil {
+		return err
+	}
+	s.databaseURL = postgres.URL(databaseName)
+	if postgres.HasTimescaleDB() {
+		err = postgres.EnableTimescaleDB(ctx, databaseName)
+	} else {
+		s.databaseURL, err = sandbox.PlainTableURL(s.databaseURL)
+	}
+	if err != nil {
+		return err
+	}
+	version, err := postgresVersion(ctx, s.databaseURL)
+	s.postgresName = "PostgreSQL " + version
+	return err
+}
+
+// postgresVersion reads what the server says of itself at every connect (server_version).
+func postgresVersion(ctx context.Context, url string) (string, error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return "", fmt.Errorf("ask PostgreSQL for its version: %w", err)
+	}
+	version, _, _ := strings.Cut(conn.PgConn().ParameterStatus("server_version"), " ") // "15.14 (Debian …)"
+	return version, conn.Close(ctx)
+}
+
+// stop stops what runs, the newest first.
+func (s *servers) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	var err error
+	for _, stop := range slices.Backward(s.stops) {
+		err = errors.Join(err, stop(ctx))
+	}
+	return err
+}
