@@ -1,6 +1,77 @@
 package cli
 
-type doctorCmd struct{}
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"processor/internal/doctor"
+	"processor/internal/service"
+	"processor/internal/stream"
+)
+
+type doctorCmd struct {
+	Redis    service.Redis    `embed:"" group:"Redis:"`
+	Database service.Database `embed:"" group:"Database:"`
+
+	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME,…" group:"Redis:" help:"Streams to check, separated by commas (default: ${default})."`
+	Group   string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
+
+	JSON bool `name:"json" env:"DOCTOR_JSON" help:"One JSON object a line."`
+}
+
+// Help is called by kong.
+func (c *doctorCmd) Help() string {
+	return "One line a check: ok, warning or failed, what was found, and how to mend it. It changes nothing. Exit code 1 says that a check failed."
+}
 
 // Run is called by kong.
-func (c *doctorCmd) Run() error { return nil }
+func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
+	if err := c.Redis.Resolve(); err != nil {
+		return err
+	}
+	if err := c.Database.Resolve(); err != nil {
+		return err
+	}
+	client, err := stream.Connect(c.Redis.URL)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	findings := doctor.Redis(ctx, client, c.Streams, c.Group)
+
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	findings = append(findings, doctor.Postgres(ctx, c.Database.URL)...)
+
+	failed := 0
+	for _, f := range findings {
+		if f.State == doctor.Failed {
+			failed++
+		}
+		f.Detail = hide(f.Detail, c.Redis.URL, c.Database.URL)
+		f.Mend = hide(f.Mend, c.Redis.URL, c.Database.URL)
+		if c.JSON {
+			err = printJSON(out.Out, f)
+		} else {
+			err = printFinding(out.Out, f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%s failed", plural(failed, "check"))
+	}
+	return nil
+}
+
+func printFinding(w io.Writer, f doctor.Finding) error {
+	colours := map[doctor.State]colour{doctor.OK: green, doctor.Warning: yellow, doctor.Failed: red}
+	line := fmt.Sprintf("%s  %-8s  %s: %s", paint(w, colours[f.State], fmt.Sprintf("%-7s", f.State)), f.Server, printable(f.Check), printable(f.Detail))
+	if f.Mend != "" {
+		line += ". Mend: " + printable(f.Mend)
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}

@@ -1,6 +1,377 @@
 package cli
 
-type statusCmd struct{}
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redis/go-redis/v9"
+
+	"processor/internal/position"
+	"processor/internal/service"
+	"processor/internal/store"
+	"processor/internal/stream"
+)
+
+type statusCmd struct {
+	Redis    service.Redis    `embed:"" group:"Redis:"`
+	Database service.Database `embed:"" group:"Database:"`
+
+	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME,…" group:"Redis:" help:"Streams to show, separated by commas (default: ${default})."`
+	Group   string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
+
+	Watch bool `env:"STATUS_WATCH" help:"Show it anew every 2 s until Ctrl-C."`
+	JSON  bool `name:"json" env:"STATUS_JSON" help:"One JSON object a line."`
+}
+
+const (
+	rateInterval  = time.Second     // between the two samples that a rate is made of
+	watchInterval = 2 * time.Second // between two views
+	askTimeout    = 10 * time.Second
+	// newestLetters bounds the dead letters whose reasons are counted.
+	newestLetters = 1000
+	// settledEntries is how many entries each place of a stream contributes to the search for
+	// the newest row.
+	settledEntries = 20
+)
+
+// errIncomplete: what could be asked has been shown.
+var errIncomplete = errors.New("not every server could be asked")
 
 // Run is called by kong.
-func (c *statusCmd) Run() error { return nil }
+func (c *statusCmd) Run(ctx context.Context, out Streams) error {
+	if err := c.Redis.Resolve(); err != nil {
+		return err
+	}
+	if err := c.Database.Resolve(); err != nil {
+		return err
+	}
+	client, err := stream.Connect(c.Redis.URL)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	before := c.sample(ctx, client)
+	for {
+		wait := rateInterval
+		switch {
+		case c.Watch:
+			wait = watchInterval
+		case before.err != nil:
+			wait = 0
+		}
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return nil // Ctrl-C is how --watch ends
+		}
+		now := c.sample(ctx, client)
+		view := c.view(ctx, client, before, now)
+		if err := c.print(out.Out, &view); err != nil {
+			return err
+		}
+		if !c.Watch {
+			return view.err()
+		}
+		before = now
+	}
+}
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// sample is what Redis says of all streams at one moment.
+type sample struct {
+	at      time.Time
+	streams []stream.Info
+	err     error
+}
+
+func (c *statusCmd) sample(ctx context.Context, client redis.UniversalClient) sample {
+	s := sample{at: time.Now()}
+	for _, name := range c.Streams {
+		info, err := stream.Inspect(ctx, client, name, c.Group)
+		if err != nil {
+			s.err = err
+			return s
+		}
+		s.streams = append(s.streams, info)
+	}
+	return s
+}
+
+// statusView is one state of everything, as --json writes it. What is not known is null.
+type statusView struct {
+	Time     time.Time    `json:"time"`
+	Redis    serverView   `json:"redis"`
+	Postgres serverView   `json:"postgres"`
+	Group    string       `json:"group"`
+	Streams  []streamView `json:"streams"`
+	Newest   *rowView     `json:"newest_row"`
+}
+
+type serverView struct {
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+}
+
+type streamView struct {
+	Name        string     `json:"name"`
+	Exists      bool       `json:"exists"`
+	Length      int64      `json:"length"`
+	AddedRate   *float64   `json:"added_per_second"`
+	ReadRate    *float64   `json:"read_per_second"`
+	Group       *groupView `json:"group"`
+	DeadLetters deadView   `json:"dead_letters"`
+}
+
+type groupView struct {
+	Lag       *int64         `json:"lag"`
+	Pending   int64          `json:"pending"`
+	Oldest    *float64       `json:"oldest_pending_seconds"`
+	Consumers []consumerView `json:"consumers"`
+}
+
+type consumerView struct {
+	Name    string  `json:"name"`
+	Pending int64   `json:"pending"`
+	Idle    float64 `json:"idle_seconds"`
+}
+
+type deadView struct {
+	Total int64 `json:"total"`
+	// Counted is how many of them, the newest, ByReason is about.
+	Counted  int   `json:"counted"`
+	ByReason tally `json:"by_reason"`
+}
+
+type rowView struct {
+	DeviceID   string    `json:"device_id"`
+	Timestamp  time.Time `json:"ts"`
+	IngestedAt time.Time `json:"ingested_at"`
+}
+
+func (v *statusView) err() error {
+	if v.Redis.OK && v.Postgres.OK {
+		return nil
+	}
+	return errIncomplete
+}
+
+func (c *statusCmd) answer(err error) serverView {
+	if err == nil {
+		return serverView{OK: true}
+	}
+	return serverView{Error: hide(err.Error(), c.Redis.URL, c.Database.URL)}
+}
+
+// view asks for what the samples do not hold.
+func (c *statusCmd) view(ctx context.Context, client redis.UniversalClient, before, now sample) statusView {
+	v := statusView{Time: now.at.UTC(), Group: c.Group, Streams: []streamView{}}
+	settled, err := c.streams(ctx, client, before, now, &v)
+	v.Redis = c.answer(err)
+	v.Newest, err = c.newest(ctx, settled)
+	v.Postgres = c.answer(err)
+	return v
+}
+
+// streams fills in what is about streams, and returns positions that are most likely rows.
+func (c *statusCmd) streams(ctx context.Context, client redis.UniversalClient, before, now sample, v *statusView) ([]position.Position, error) {
+	if now.err != nil {
+		return nil, now.err
+	}
+	var settled []position.Position
+	var decoder position.Decoder
+	for i, name := range c.Streams {
+		info := now.streams[i]
+		s := streamView{Name: name, Exists: info.Exists, Length: info.Length, Group: groupOf(now.at, info)}
+		if before.err == nil {
+			s.AddedRate, s.ReadRate = rates(before.streams[i], info, now.at.Sub(before.at))
+		}
+		var err error
+		if s.DeadLetters, err = deadLetters(ctx, client, name); err != nil {
+			return nil, err
+		}
+		v.Streams = append(v.Streams, s)
+		entries, err := stream.RecentlySettled(ctx, client, name, c.Group, info, settledEntries)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if p, err := decoder.Decode(e.Payload); err == nil { // the others are dead letters
+				settled = append(settled, p)
+			}
+		}
+	}
+	return settled, nil
+}
+
+func groupOf(at time.Time, info stream.Info) *groupView {
+	if info.Group == nil {
+		return nil
+	}
+	g := &groupView{Lag: info.Group.Lag, Pending: info.Group.Pending, Consumers: []consumerView{}}
+	if oldest := info.Group.OldestPending; oldest != (stream.ID{}) {
+		seconds := max(at.Sub(oldest.Time()), 0).Seconds()
+		g.Oldest = &seconds
+	}
+	for _, consumer := range info.Group.Consumers {
+		g.Consumers = append(g.Consumers, consumerView{consumer.Name, consumer.Pending, consumer.Idle.Seconds()})
+	}
+	return g
+}
+
+// rates are entries a second that were added, and that the group was given; nil where a count
+// is not known or began anew in between.
+func rates(before, now stream.Info, took time.Duration) (added, read *float64) {
+	rate := func(from, to int64) *float64 {
+		if to < from || took <= 0 {
+			return nil
+		}
+		r := float64(to-from) / took.Seconds()
+		return &r
+	}
+	added = rate(before.Added, now.Added)
+	if before.Group != nil && now.Group != nil && before.Group.Read != nil && now.Group.Read != nil {
+		read = rate(*before.Group.Read, *now.Group.Read)
+	}
+	return added, read
+}
+
+// deadLetters counts the newest by reason: all of them may be millions.
+func deadLetters(ctx context.Context, client redis.UniversalClient, name string) (deadView, error) {
+	total, err := client.XLen(ctx, stream.DeadKey(name)).Result()
+	if err != nil {
+		return deadView{}, fmt.Errorf("count dead letters of stream %s: %w", name, err)
+	}
+	newest, err := stream.NewestDeadLetters(ctx, client, name, newestLetters)
+	if err != nil {
+		return deadView{}, err
+	}
+	d := deadView{Total: total, Counted: len(newest), ByReason: tally{}}
+	for i := range newest {
+		d.ByReason[reasonOf(&newest[i])]++
+	}
+	return d, nil
+}
+
+func (c *statusCmd) newest(ctx context.Context, settled []position.Position) (*rowView, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	inspector, err := store.Inspect(ctx, c.Database.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = inspector.Close(context.WithoutCancel(ctx)) }()
+	row, err := inspector.NewestOf(ctx, settled)
+	if err != nil || row == nil {
+		return nil, err
+	}
+	return &rowView{row.DeviceID, row.Timestamp.UTC(), row.IngestedAt.UTC()}, nil
+}
+
+func (c *statusCmd) print(w io.Writer, v *statusView) error {
+	if c.JSON {
+		return printJSON(w, v)
+	}
+	// In one write: a view that comes piece by piece flickers.
+	var text bytes.Buffer
+	switch {
+	case c.Watch && isTerminal(w):
+		text.WriteString("\x1b[H\x1b[2J")
+	case c.Watch:
+		fmt.Fprintln(&text, stamp(v.Time))
+	}
+	v.write(&text, func(col colour, s string) string { return paint(w, col, s) })
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+func (v *statusView) write(w io.Writer, paint func(colour, string) string) {
+	server := func(name string, s serverView) {
+		if s.OK {
+			fmt.Fprintf(w, "%-10s%s\n", name, paint(green, "ok"))
+			return
+		}
+		fmt.Fprintf(w, "%-10s%s: %s\n", name, paint(red, "failed"), printable(s.Error))
+	}
+	server("redis", v.Redis)
+	for i := range v.Streams {
+		v.Streams[i].write(w, v.Group, paint)
+	}
+	server("postgres", v.Postgres)
+	switch {
+	case v.Newest != nil:
+		fmt.Fprintf(w, "  newest row    written %s ago, at %s: device %s, fix of %s\n", age(max(v.Time.Sub(v.Newest.IngestedAt), 0)),
+			stamp(v.Newest.IngestedAt), printable(v.Newest.DeviceID), stamp(v.Newest.Timestamp))
+	case v.Postgres.OK:
+		fmt.Fprintln(w, "  newest row    – (none of the entries read last is a row)")
+	}
+}
+
+func (s *streamView) write(w io.Writer, group string, paint func(colour, string) string) {
+	fmt.Fprintf(w, "  stream %s\n", printable(s.Name))
+	if !s.Exists {
+		fmt.Fprintf(w, "    %s\n", paint(yellow, "does not exist"))
+	} else {
+		fmt.Fprintf(w, "    length        %d\n", s.Length)
+		fmt.Fprintf(w, "    rate          %s added, %s read\n", perSecond(s.AddedRate), perSecond(s.ReadRate))
+		s.writeGroup(w, group, paint)
+	}
+	dead := &s.DeadLetters
+	switch {
+	case dead.Total == 0:
+		fmt.Fprintln(w, "    dead letters  0")
+	case int64(dead.Counted) < dead.Total:
+		fmt.Fprintf(w, "    dead letters  %s; of the newest %d: %s\n", paint(yellow, strconv.FormatInt(dead.Total, 10)), dead.Counted, dead.ByReason)
+	default:
+		fmt.Fprintf(w, "    dead letters  %s: %s\n", paint(yellow, strconv.FormatInt(dead.Total, 10)), dead.ByReason)
+	}
+}
+
+func (s *streamView) writeGroup(w io.Writer, name string, paint func(colour, string) string) {
+	g := s.Group
+	if g == nil {
+		fmt.Fprintf(w, "    group         %s\n", paint(yellow, printable(name)+" does not exist"))
+		return
+	}
+	lag, oldest := "–", ""
+	if g.Lag != nil {
+		lag = strconv.FormatInt(*g.Lag, 10)
+	}
+	if g.Oldest != nil {
+		oldest = ", the oldest added " + seconds(*g.Oldest) + " ago"
+	}
+	fmt.Fprintf(w, "    group         %s: lag %s, pending %d%s\n", printable(name), lag, g.Pending, oldest)
+	width := 0
+	for _, c := range g.Consumers {
+		width = max(width, utf8.RuneCountInString(printable(c.Name)))
+	}
+	for i, c := range g.Consumers {
+		label := ""
+		if i == 0 {
+			label = "consumers"
+		}
+		fmt.Fprintf(w, "    %-12s  %-*s  pending %d, idle %s\n", label, width, printable(c.Name), c.Pending, seconds(c.Idle))
+	}
+}
+
+func seconds(s float64) string { return age(time.Duration(s * float64(time.Second))) }
+
+func perSecond(rate *float64) string {
+	if rate == nil {
+		return "–"
+	}
+	return strconv.FormatFloat(*rate, 'f', 0, 64) + "/s"
+}

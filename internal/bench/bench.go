@@ -1,0 +1,213 @@
+// Package bench measures the worker against the database's own limit, on servers of its own.
+//
+// A round measures, in this order and on one machine: COPY of the positions from memory (the
+// raw limit), the worker draining streams that hold them, the worker at a steady trickle, and
+// the worker with single entries. The worker is a child process, the same binary with `run`,
+// so that its CPU and memory are its own. Rounds are repeated and their medians reported.
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"time"
+
+	"processor/internal/fleet"
+	"processor/internal/store"
+)
+
+// Options are the settings of Run.
+type Options struct {
+	// RedisURL and DatabaseURL name servers to use; empty means a disposable one. The database
+	// must have the schema and no positions, and nobody else may write to it: positions are
+	// truncated again and again. CPU is measured of disposable servers only.
+	RedisURL, DatabaseURL string
+	// Executable is the processor's binary; the worker is started as `Executable run`.
+	Executable string
+
+	Positions int // to drain in a round
+	Devices   int
+	Streams   int // that the positions are spread over, by device
+	BatchSize int // of the worker and of raw COPY
+	Writers   int // of the worker
+	Rounds    int
+
+	// Replay drains the streams a second time, with all rows there already.
+	Replay bool
+	// LatencyRate is in entries a second, kept up for LatencyFor. With a LatencyFor of 0
+	// neither the trickle nor single entries are measured.
+	LatencyRate int
+	LatencyFor  time.Duration
+	// SingleEntries is how many entries are added one by one to an idle system.
+	SingleEntries int
+
+	// Progress gets a line for each step, and the worker's warnings.
+	Progress io.Writer
+}
+
+// rawConnections are the numbers of connections that COPY is tried with.
+func rawConnections() []int { return []int{1, 2, 4} }
+
+// runner is one run.
+type runner struct {
+	opts     Options
+	log      *log.Logger
+	servers  *servers
+	database *store.Bench
+	load     *load
+	trackers *fleet.Fleet // publish as the clock goes; their fixes are newer than the load's
+	prefix   string       // of the names of all streams
+	streams  []string     // that were made
+	rows     int          // that the table holds once the step at hand has succeeded
+}
+
+// Run measures. It stops its servers before it returns, also where ctx ends it. That the table
+// holds other than the published positions is an error.
+func Run(ctx context.Context, opts Options) (report *Report, err error) {
+	if err := measurable(); err != nil {
+		return nil, err
+	}
+	r := &runner{
+		opts:     opts,
+		log:      log.New(opts.Progress, "", 0),
+		trackers: fleet.New(fleet.Options{Devices: opts.Devices, Seed: 1, Start: time.Now()}),
+		prefix:   "processor-bench:{" + rand.Text() + "}",
+	}
+	r.log.Printf("starting servers")
+	if r.servers, err = startServers(ctx, opts); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.servers.stop(ctx)) }()
+	if r.database, err = store.NewBench(r.servers.databaseURL); err != nil {
+		return nil, err
+	}
+
+	machine, err := describe(ctx, r.servers, r.database)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.expectRows(ctx); err != nil {
+		return nil, fmt.Errorf("the benchmark needs an empty table: %w", err)
+	}
+	defer func() { err = errors.Join(err, r.leave(ctx)) }()
+
+	r.log.Printf("publishing %d positions of %d devices to %d streams", opts.Positions, opts.Devices, opts.Streams)
+	if r.load, err = fill(ctx, r.servers.redis, r.newStreams("drain"), opts); err != nil {
+		return nil, err
+	}
+	var rounds []measurements
+	for number := range opts.Rounds {
+		m := make(measurements)
+		if err := r.round(ctx, number+1, m); err != nil {
+			return nil, fmt.Errorf("round %d: %w", number+1, err)
+		}
+		rounds = append(rounds, m)
+	}
+	return newReport(machine, opts, rounds), nil
+}
+
+func (r *runner) round(ctx context.Context, number int, m measurements) error {
+	type step struct {
+		name string
+		run  func(context.Context, measurements) error
+	}
+	steps := []step{{"raw COPY", r.raw}, {"drain", r.drain}}
+	if r.opts.LatencyFor > 0 {
+		steps = append(steps, step{"trickle", r.trickle}, step{"single entries", r.single})
+	}
+	for _, s := range steps {
+		r.log.Printf("round %d of %d: %s", number, r.opts.Rounds, s.name)
+		if err := s.run(ctx, m); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// raw finds how fast the database takes the rows where nothing else has to be done.
+func (r *runner) raw(ctx context.Context, m measurements) error {
+	for _, connections := range rawConnections() {
+		if err := r.empty(ctx); err != nil {
+			return err
+		}
+		r.rows = r.opts.Positions
+		before, err := r.servers.cpu()
+		if err != nil {
+			return err
+		}
+		took, err := r.database.Copy(ctx, &r.load.rows, connections)
+		if err != nil {
+			return err
+		}
+		after, err := r.servers.cpu()
+		if err != nil {
+			return err
+		}
+		m[rawRateWith(connections)] = float64(r.opts.Positions) / took.Seconds()
+		m.set(rawPostgresCPUWith(connections), (after.postgres-before.postgres)*micro/float64(r.opts.Positions))
+		r.log.Printf("  %d connections: %.0f positions/s", connections, m[rawRateWith(connections)])
+	}
+	return nil
+}
+
+// empty makes a table without rows, and a server without work left over.
+func (r *runner) empty(ctx context.Context) error {
+	// Rows that this run did not write are somebody's, and not to be truncated.
+	if err := r.expectRows(ctx); err != nil {
+		return err
+	}
+	if err := r.database.Truncate(ctx); err != nil {
+		return err
+	}
+	r.rows = 0
+	if !r.servers.ownDatabase() {
+		return nil
+	}
+	return r.database.Checkpoint(ctx)
+}
+
+// expectRows fails where the table holds other than what this run wrote.
+func (r *runner) expectRows(ctx context.Context) error {
+	n, err := r.database.Count(ctx)
+	if err != nil {
+		return err
+	}
+	if n != int64(r.rows) {
+		return fmt.Errorf("table positions holds %d rows, expected %d", n, r.rows)
+	}
+	return nil
+}
+
+// newStreams names the streams of a step.
+func (r *runner) newStreams(step string) []string {
+	names := make([]string, r.opts.Streams)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s:%s:%d", r.prefix, step, len(r.streams))
+		r.streams = append(r.streams, names[i])
+	}
+	return names
+}
+
+// leave takes back what this run did to servers that outlive it.
+func (r *runner) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	var err error
+	if !r.servers.ownRedis() {
+		err = remove(ctx, r.servers.redis, r.streams)
+	}
+	if r.servers.ownDatabase() {
+		return err
+	}
+	n, countErr := r.database.Count(ctx)
+	switch {
+	case countErr != nil:
+		return errors.Join(err, countErr)
+	case n > int64(r.rows):
+		return errors.Join(err, fmt.Errorf("table positions is left as it is: it holds %d rows, more than the %d of the benchmark", n, r.rows))
+	}
+	return errors.Join(err, r.database.Truncate(ctx))
+}

@@ -1,0 +1,270 @@
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/bench"
+	"processor/internal/servertest"
+	"processor/internal/store"
+	"processor/internal/stream"
+)
+
+// tiny is a benchmark that measures everything, though nothing well.
+func tiny(t *testing.T) bench.Options {
+	t.Helper()
+	executable, err := os.Executable()
+	require.NoError(t, err)
+	return bench.Options{
+		Executable:    executable,
+		Positions:     2000,
+		Devices:       100,
+		Streams:       2,
+		BatchSize:     500,
+		Writers:       2,
+		Rounds:        1,
+		Replay:        true,
+		LatencyRate:   500,
+		LatencyFor:    time.Second,
+		SingleEntries: 5,
+		Progress:      t.Output(),
+	}
+}
+
+// document is the JSON that a report is printed as.
+type document struct {
+	Machine        map[string]any
+	Settings       map[string]any
+	RawConnections int `json:"raw_connections"`
+	Figures        map[string]struct {
+		Unit   string
+		Median float64
+		Rounds []float64
+		Target *struct {
+			AtLeast float64 `json:"at_least"`
+			AtMost  float64 `json:"at_most"`
+		}
+		Met *bool
+	}
+}
+
+func decode(t *testing.T, report *bench.Report) document {
+	t.Helper()
+	var written bytes.Buffer
+	require.NoError(t, report.WriteJSON(&written))
+	decoder := json.NewDecoder(&written)
+	decoder.DisallowUnknownFields()
+	var d document
+	require.NoError(t, decoder.Decode(&d))
+	return d
+}
+
+// Those of processes that the benchmark did not start are missing from a report on given servers.
+var serverCPU = []string{
+	"raw_postgres_cpu_us_per_position",
+	"postgres_cpu_us_per_position",
+	"redis_cpu_us_per_position",
+	"replay_postgres_cpu_us_per_position",
+	"latency_postgres_cpu_us_per_position",
+	"latency_to_drain_postgres_cpu_ratio",
+}
+
+var everyoneElse = []string{
+	"raw_1_connections_positions_per_second",
+	"raw_2_connections_positions_per_second",
+	"raw_4_connections_positions_per_second",
+	"raw_positions_per_second",
+	"pipeline_positions_per_second",
+	"pipeline_to_raw_ratio",
+	"pipeline_drain_seconds",
+	"worker_start_seconds",
+	"worker_cpu_us_per_position",
+	"worker_allocations_per_position",
+	"worker_allocated_bytes_per_position",
+	"worker_peak_resident_mib",
+	"replay_positions_per_second",
+	"replay_worker_cpu_us_per_position",
+	"latency_entries_per_second",
+	"latency_p50_ms",
+	"latency_p99_ms",
+	"latency_p999_ms",
+	"latency_commits_per_second",
+	"latency_worker_cpu_us_per_position",
+	"single_p50_ms",
+	"single_p99_ms",
+}
+
+func names(d document) []string {
+	var names []string
+	for name := range d.Figures {
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
+	report, err := bench.Run(t.Context(), tiny(t))
+	require.NoError(t, err)
+
+	d := decode(t, report)
+	require.ElementsMatch(t, slices.Concat(everyoneElse, serverCPU), names(d))
+	for name, f := range d.Figures {
+		require.Len(t, f.Rounds, 1, name)
+		require.Equal(t, f.Rounds[0], f.Median, name)
+		require.Equal(t, f.Target == nil, f.Met == nil, name)
+		if name == "redis_cpu_us_per_position" {
+			require.GreaterOrEqual(t, f.Median, 0.0, "2,000 entries may take Redis less than a clock tick")
+			continue
+		}
+		require.Positive(t, f.Median, name)
+	}
+	median := func(name string) float64 { return d.Figures[name].Median }
+	require.InEpsilon(t, median("pipeline_positions_per_second")/median("raw_positions_per_second"), median("pipeline_to_raw_ratio"), 1e-9)
+	require.InEpsilon(t, 2000, median("pipeline_positions_per_second")*median("pipeline_drain_seconds"), 1e-9)
+	require.LessOrEqual(t, median("latency_p50_ms"), median("latency_p99_ms"))
+	require.LessOrEqual(t, median("latency_p99_ms"), median("latency_p999_ms"))
+	require.LessOrEqual(t, median("single_p50_ms"), median("single_p99_ms"))
+	require.LessOrEqual(t, median("latency_entries_per_second"), 501.0)
+	require.Contains(t, []int{1, 2, 4}, d.RawConnections)
+
+	ratio := d.Figures["pipeline_to_raw_ratio"]
+	require.Equal(t, 0.6, ratio.Target.AtLeast)
+	require.Equal(t, ratio.Median >= 0.6, *ratio.Met)
+
+	require.Equal(t, map[string]any{
+		"positions": 2000.0, "devices": 100.0, "streams": 2.0, "batch_size": 500.0, "writers": 2.0,
+		"rounds": 1.0, "replay": true, "latency_rate": 500.0, "latency_for_seconds": 1.0, "single_entries": 5.0,
+	}, d.Settings)
+	require.Equal(t, "on", d.Machine["fsync"])
+	require.Equal(t, "on", d.Machine["synchronous_commit"])
+	require.Equal(t, map[string]any{"postgresql": true, "redis": true}, d.Machine["disposable"])
+	for _, key := range []string{"cores", "cpu", "go", "platform", "postgresql", "redis", "shared_buffers"} {
+		require.NotEmpty(t, d.Machine[key], key)
+	}
+}
+
+// given returns options that name the package's servers, and a connection to the database.
+func given(t *testing.T) (bench.Options, *pgx.Conn) {
+	t.Helper()
+	opts := tiny(t)
+	opts.RedisURL, opts.DatabaseURL = servertest.Redis(t), servertest.Database(t)
+	opts.Replay, opts.LatencyFor = false, 0
+	conn, err := pgx.Connect(t.Context(), opts.DatabaseURL)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
+	if servertest.HasTimescaleDB(t) {
+		_, err := conn.Exec(t.Context(), "CREATE EXTENSION timescaledb")
+		require.NoError(t, err)
+	}
+	require.NoError(t, store.MigrateUp(t.Context(), opts.DatabaseURL))
+	return opts, conn
+}
+
+func rows(t *testing.T, conn *pgx.Conn) (n int) {
+	t.Helper()
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM positions").Scan(&n))
+	return n
+}
+
+func benchKeys(t *testing.T, redisURL string) []string {
+	t.Helper()
+	client, err := stream.Connect(redisURL)
+	require.NoError(t, err)
+	defer client.Close()
+	keys, err := client.Keys(t.Context(), "*processor-bench*").Result()
+	require.NoError(t, err)
+	return keys
+}
+
+func TestRun_LeavesGivenServersAsTheyWere(t *testing.T) {
+	opts, conn := given(t)
+
+	report, err := bench.Run(t.Context(), opts)
+	require.NoError(t, err)
+
+	d := decode(t, report)
+	require.Equal(t, map[string]any{"postgresql": false, "redis": false}, d.Machine["disposable"])
+	require.ElementsMatch(t, slices.DeleteFunc(slices.Clone(everyoneElse), func(name string) bool {
+		return strings.HasPrefix(name, "replay_") || strings.HasPrefix(name, "latency_") || strings.HasPrefix(name, "single_")
+	}), names(d), "no CPU of servers that are not its own, and nothing that was not asked for")
+	require.Zero(t, rows(t, conn))
+	require.Empty(t, benchKeys(t, opts.RedisURL))
+}
+
+const insertPosition = `
+	INSERT INTO positions (device_id, ts, latitude, longitude, altitude, angle, speed, satellites, priority, attributes)
+	VALUES ('352093081234567', '2026-01-01T00:00:00Z', 54.7, 25.3, 100, 0, 0, 9, 0, '{}')`
+
+func TestRun_RefusesTableThatHoldsPositions(t *testing.T) {
+	opts, conn := given(t)
+	_, err := conn.Exec(t.Context(), insertPosition)
+	require.NoError(t, err)
+
+	_, err = bench.Run(t.Context(), opts)
+	require.EqualError(t, err, "the benchmark needs an empty table: table positions holds 1 rows, expected 0")
+	require.Equal(t, 1, rows(t, conn))
+	require.Empty(t, benchKeys(t, opts.RedisURL))
+}
+
+func TestRun_FailsWhereRowsAreMissing(t *testing.T) {
+	opts, conn := given(t)
+	_, err := conn.Exec(t.Context(), `
+		CREATE SEQUENCE arrived;
+		CREATE FUNCTION lose_one() RETURNS trigger LANGUAGE plpgsql
+			AS $$ BEGIN IF nextval('arrived') = 1000 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER lossy BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION lose_one()`)
+	require.NoError(t, err)
+
+	_, err = bench.Run(t.Context(), opts)
+	require.EqualError(t, err, "round 1: raw COPY: table positions holds 1999 rows, expected 2000")
+	require.Zero(t, rows(t, conn))
+	require.Empty(t, benchKeys(t, opts.RedisURL))
+}
+
+// cancelAt cancels when the progress reaches a step.
+type cancelAt struct {
+	step   string
+	cancel context.CancelFunc
+}
+
+func (c cancelAt) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), c.step) {
+		c.cancel()
+	}
+	return len(line), nil
+}
+
+func TestRun_EndsWithContext(t *testing.T) {
+	for _, step := range []string{"publishing", "raw COPY", "drain", "trickle", "single entries"} {
+		t.Run(step, func(t *testing.T) {
+			opts, conn := given(t)
+			opts.LatencyFor = time.Second
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			opts.Progress = cancelAt{step, cancel}
+
+			_, err := bench.Run(ctx, opts)
+			require.ErrorIs(t, err, context.Canceled)
+			require.Zero(t, rows(t, conn))
+			require.Empty(t, benchKeys(t, opts.RedisURL))
+		})
+	}
+}
+
+func TestRun_SaysHowTheWorkerFailed(t *testing.T) {
+	opts, _ := given(t)
+	opts.Writers = 0 // which --writers refuses
+
+	_, err := bench.Run(t.Context(), opts)
+	require.ErrorContains(t, err, "exit status 2")
+	require.ErrorContains(t, err, "--writers")
+}

@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"processor/internal/stream"
+)
+
+const (
+	micro = 1e6
+	mebi  = 1 << 20
+)
+
+// drain lets the worker empty streams that were filled beforehand.
+func (r *runner) drain(ctx context.Context, m measurements) (err error) {
+	if err := r.empty(ctx); err != nil {
+		return err
+	}
+	g := groups{r.servers.redis, r.load.streams}
+	if err := g.createAtEnd(ctx); err != nil {
+		return err
+	}
+	w, err := r.startWorker(ctx, r.load.streams)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.stop(ctx)) }()
+	m.set(startSeconds, w.started.Seconds())
+
+	r.rows = r.opts.Positions
+	first, err := r.drainOnce(ctx, g, w)
+	if err != nil {
+		return err
+	}
+	peak, err := peakResident(w.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	m.set(drainSeconds, first.seconds)
+	m.set(pipelineRate, first.rate)
+	m.set(workerCPU, first.workerCPU)
+	m.set(postgresCPU, first.postgresCPU)
+	m.set(redisCPU, first.redisCPU)
+	m.set(allocations, first.allocations)
+	m.set(allocatedBytes, first.allocatedBytes)
+	m.set(peakMemory, float64(peak)/mebi)
+	r.log.Printf("  %.0f positions/s", first.rate)
+	if !r.opts.Replay {
+		return nil
+	}
+
+	second, err := r.drainOnce(ctx, g, w)
+	if err != nil {
+		return err
+	}
+	m.set(replayRate, second.rate)
+	m.set(replayWorkerCPU, second.workerCPU)
+	m.set(replayPostgresCPU, second.postgresCPU)
+	r.log.Printf("  replay: %.0f positions/s", second.rate)
+	return nil
+}
+
+// drained is one drain; all but rate and seconds are per position, CPU in microseconds.
+type drained struct {
+	seconds, rate                    float64
+	workerCPU, postgresCPU, redisCPU float64
+	allocations, allocatedBytes      float64
+}
+
+func (r *runner) drainOnce(ctx context.Context, g groups, w *worker) (drained, error) {
+	before, err := r.sample(ctx, w)
+	if err != nil {
+		return drained{}, err
+	}
+	if err := hold(ctx, g, w); err != nil {
+		return drained{}, err
+	}
+	began := time.Now()
+	if err := w.signal(syscall.SIGCONT); err != nil {
+		return drained{}, err
+	}
+	if err := g.wait(ctx, w); err != nil {
+		return drained{}, err
+	}
+	took := time.Since(began)
+	after, err := r.sample(ctx, w)
+	if err != nil {
+		return drained{}, err
+	}
+	if err := r.expectRows(ctx); err != nil {
+		return drained{}, err
+	}
+	n := float64(r.opts.Positions)
+	return drained{
+		seconds:        took.Seconds(),
+		rate:           n / took.Seconds(),
+		workerCPU:      (after.workerCPU - before.workerCPU) * micro / n,
+		postgresCPU:    (after.servers.postgres - before.servers.postgres) * micro / n,
+		redisCPU:       (after.servers.redis - before.servers.redis) * micro / n,
+		allocations:    (after.allocatedObjects - before.allocatedObjects) / n,
+		allocatedBytes: (after.allocatedBytes - before.allocatedBytes) / n,
+	}, nil
+}
+
+// hold stops the worker, and rewinds the groups once none of its reads is blocked in Redis: so
+// when it continues, it reads all streams at once.
+func hold(ctx context.Context, g groups, w *worker) error {
+	if err := w.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(stream.BlockTimeout + pollInterval):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return g.rewind(ctx)
+}

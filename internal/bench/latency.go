@@ -1,0 +1,136 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"processor/internal/store"
+)
+
+const (
+	// warmUp is for how long a trickle comes before it is measured: the worker opens its
+	// connections with the first batches.
+	warmUp = time.Second
+	// singleRate is in entries a second: after each of them the system is idle again.
+	singleRate = 10
+	// singleWarmUp are the first single entries, which are not measured.
+	singleWarmUp = 10
+	// publishInterval keeps a trickle even: entries that come in lumps would share commits as
+	// those of independent trackers do not.
+	publishInterval = time.Millisecond
+
+	milli = 1e3
+)
+
+// trickle measures XADD to commit while entries come at a steady rate, and what that costs.
+//
+// The delay is the worker's own processor_entry_delay_seconds: from the entry's id, which is
+// the time of XADD in whole milliseconds, cut off, to the answer to the commit. So it is up to
+// 1 ms too long, and a quantile is as fine as the histogram's buckets around it.
+func (r *runner) trickle(ctx context.Context, m measurements) error {
+	commitsBefore, err := r.database.Commits(ctx, application)
+	if err != nil {
+		return err
+	}
+	rate := float64(r.opts.LatencyRate)
+	o, err := r.observe(ctx, "trickle", rate, int(rate*warmUp.Seconds()), int(rate*r.opts.LatencyFor.Seconds()))
+	if err != nil {
+		return err
+	}
+	commitsAfter, err := r.database.Commits(ctx, application)
+	if err != nil {
+		return err
+	}
+	delay, n := o.after.delay.since(o.before.delay), float64(o.entries)
+	m.set(latencyRate, n/o.publishing.Seconds())
+	m.set(latencyP50, delay.quantile(0.5)*milli)
+	m.set(latencyP99, delay.quantile(0.99)*milli)
+	m.set(latencyP999, delay.quantile(0.999)*milli)
+	m.set(latencyCommits, float64(commitsAfter-commitsBefore-store.CommitsOfCommits)/(o.warmingUp+o.publishing).Seconds())
+	m.set(latencyWorkerCPU, (o.after.workerCPU-o.before.workerCPU)*micro/n)
+	m.set(latencyPostgresCPU, (o.after.servers.postgres-o.before.servers.postgres)*micro/n)
+	m.set(latencyPostgresRatio, m[latencyPostgresCPU]/m[postgresCPU])
+	r.log.Printf("  p50 %.1f ms, p99 %.1f ms", m[latencyP50], m[latencyP99])
+	return r.expectRows(ctx)
+}
+
+// single measures XADD to commit of entries that each find the system idle.
+func (r *runner) single(ctx context.Context, m measurements) error {
+	o, err := r.observe(ctx, "single", singleRate, singleWarmUp, r.opts.SingleEntries)
+	if err != nil {
+		return err
+	}
+	delay := o.after.delay.since(o.before.delay)
+	m.set(singleP50, delay.quantile(0.5)*milli)
+	m.set(singleP99, delay.quantile(0.99)*milli)
+	r.log.Printf("  p50 %.1f ms, p99 %.1f ms", m[singleP50], m[singleP99])
+	return r.expectRows(ctx)
+}
+
+// observation is what happened while entries were published to a worker.
+type observation struct {
+	entries               int
+	before, after         sample
+	warmingUp, publishing time.Duration
+}
+
+// observe starts a worker, publishes entries at an even rate, and stops the worker when it has
+// acknowledged them.
+func (r *runner) observe(ctx context.Context, step string, rate float64, warmUp, entries int) (o observation, err error) {
+	streams := r.newStreams(step)
+	g := groups{r.servers.redis, streams}
+	if err := g.createAtEnd(ctx); err != nil {
+		return o, err
+	}
+	w, err := r.startWorker(ctx, streams)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, w.stop(ctx)) }()
+
+	o.entries = entries
+	r.rows += warmUp + entries
+	out := newSharder(r.servers.redis, streams)
+	if o.warmingUp, err = r.publishEvenly(ctx, out, rate, warmUp); err != nil {
+		return o, err
+	}
+	if err := g.wait(ctx, w); err != nil {
+		return o, err
+	}
+	if o.before, err = r.sample(ctx, w); err != nil {
+		return o, err
+	}
+	if o.publishing, err = r.publishEvenly(ctx, out, rate, entries); err != nil {
+		return o, err
+	}
+	if err := g.wait(ctx, w); err != nil {
+		return o, err
+	}
+	o.after, err = r.sample(ctx, w)
+	return o, err
+}
+
+// publishEvenly publishes entries as they fall due, and returns how long that took.
+func (r *runner) publishEvenly(ctx context.Context, out *sharder, rate float64, entries int) (time.Duration, error) {
+	tick := time.NewTicker(publishInterval)
+	defer tick.Stop()
+	began, published := time.Now(), 0
+	for {
+		due := min(int(rate*time.Since(began).Seconds()), entries)
+		for ; published < due; published++ {
+			out.add(r.trackers.Next(time.Now()))
+		}
+		if err := out.publish(ctx); err != nil {
+			return 0, err
+		}
+		if published == entries {
+			return time.Since(began), nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}

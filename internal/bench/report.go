@@ -1,0 +1,155 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Report is what a run found.
+type Report struct {
+	Machine  Machine  `json:"machine"`
+	Settings Settings `json:"settings"`
+	// RawConnections is the number of connections with which raw COPY was fastest.
+	RawConnections int                `json:"raw_connections"`
+	Figures        map[figure]Measure `json:"figures"`
+}
+
+// Settings are those of Options that bear on the figures.
+type Settings struct {
+	Positions         int     `json:"positions"`
+	Devices           int     `json:"devices"`
+	Streams           int     `json:"streams"`
+	BatchSize         int     `json:"batch_size"`
+	Writers           int     `json:"writers"`
+	Rounds            int     `json:"rounds"`
+	Replay            bool    `json:"replay"`
+	LatencyRate       int     `json:"latency_rate"`
+	LatencyForSeconds float64 `json:"latency_for_seconds"`
+	SingleEntries     int     `json:"single_entries"`
+}
+
+// Measure is one figure over all rounds.
+type Measure struct {
+	Unit   string    `json:"unit"`
+	Median float64   `json:"median"`
+	Rounds []float64 `json:"rounds"`
+	// Target and Met are absent where nothing is wanted.
+	Target *Target `json:"target,omitempty"`
+	Met    *bool   `json:"met,omitempty"`
+}
+
+func newReport(machine Machine, opts Options, rounds []measurements) *Report {
+	r := &Report{
+		Machine: machine,
+		Settings: Settings{
+			Positions: opts.Positions, Devices: opts.Devices, Streams: opts.Streams,
+			BatchSize: opts.BatchSize, Writers: opts.Writers, Rounds: opts.Rounds, Replay: opts.Replay,
+			LatencyRate: opts.LatencyRate, LatencyForSeconds: opts.LatencyFor.Seconds(), SingleEntries: opts.SingleEntries,
+		},
+		RawConnections: bestConnections(rounds),
+		Figures:        make(map[figure]Measure),
+	}
+	for _, m := range rounds {
+		m[rawRate] = m[rawRateWith(r.RawConnections)]
+		if v, ok := m[rawPostgresCPUWith(r.RawConnections)]; ok {
+			m[rawPostgresCPU] = v
+		}
+		// Within a round both sides met the same noise.
+		m.set(ratio, m[pipelineRate]/m[rawRate])
+	}
+	for _, d := range definitions() {
+		if measure, ok := d.measure(rounds); ok {
+			r.Figures[d.figure] = measure
+		}
+	}
+	return r
+}
+
+func bestConnections(rounds []measurements) (best int) {
+	bestRate := 0.0
+	for _, connections := range rawConnections() {
+		if rate := median(valuesOf(rawRateWith(connections), rounds)); rate > bestRate {
+			best, bestRate = connections, rate
+		}
+	}
+	return best
+}
+
+func (d definition) measure(rounds []measurements) (Measure, bool) {
+	values := valuesOf(d.figure, rounds)
+	if len(values) == 0 {
+		return Measure{}, false
+	}
+	m := Measure{Unit: d.unit, Median: median(values), Rounds: values}
+	if d.target != (Target{}) {
+		met := d.target.met(m.Median)
+		m.Target, m.Met = &d.target, &met
+	}
+	return m, true
+}
+
+func valuesOf(f figure, rounds []measurements) []float64 {
+	var values []float64
+	for _, m := range rounds {
+		if v, ok := m[f]; ok {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+// WriteJSON writes the report as one JSON object.
+func (r *Report) WriteJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(r)
+}
+
+// WriteTable writes the report for people.
+func (r *Report) WriteTable(w io.Writer) error {
+	var b strings.Builder
+	s, m := r.Settings, r.Machine
+	fmt.Fprintf(&b, "%d positions of %d devices, streams: %d, batch size: %d, writers: %d\n", s.Positions, s.Devices, s.Streams, s.BatchSize, s.Writers)
+	fmt.Fprintf(&b, "on %d cores (%s), %s, %s; Redis %s, PostgreSQL %s, %s\n", m.Cores, m.CPU, m.Platform, m.Go, m.Redis, m.PostgreSQL, m.table())
+	fmt.Fprintf(&b, "fsync %s, synchronous_commit %s, shared_buffers %s\n\n", m.Fsync, m.SynchronousCommit, m.SharedBuffers)
+
+	const row = "%-37s %12s %12s %12s  %-12s %s\n"
+	fmt.Fprintf(&b, row, "", fmt.Sprintf("median of %d", s.Rounds), "least", "most", "", "target")
+	for _, d := range definitions() {
+		measure, ok := r.Figures[d.figure]
+		if !ok {
+			continue
+		}
+		line := fmt.Sprintf(row, d.label, d.number(measure.Median), d.number(slices.Min(measure.Rounds)), d.number(slices.Max(measure.Rounds)), d.unit, measure.verdict())
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	if s.LatencyForSeconds > 0 {
+		b.WriteString("\nXADD to commit is read from a histogram: as fine as 1 ms below 6 ms, 2 to 5 ms below 30 ms, coarser above.\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (m Machine) table() string {
+	if m.TimescaleDB == "" {
+		return "no TimescaleDB: a plain table"
+	}
+	return "TimescaleDB " + m.TimescaleDB
+}
+
+func (d definition) number(v float64) string { return strconv.FormatFloat(v, 'f', d.decimals, 64) }
+
+func (m Measure) verdict() string {
+	if m.Target == nil {
+		return ""
+	}
+	verdict := "MISSED"
+	if *m.Met {
+		verdict = "ok"
+	}
+	return m.Target.String() + " " + verdict
+}

@@ -1,0 +1,119 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"processor/internal/sandbox"
+	"processor/internal/store"
+	"processor/internal/stream"
+)
+
+// stopTimeout is what the servers have to stop in, each of them, and the worker.
+const stopTimeout = 30 * time.Second
+
+// databaseName is that of the database on a disposable server.
+const databaseName = "bench"
+
+// servers are those that the worker is measured with, the bench's own or somebody's.
+type servers struct {
+	redisURL, databaseURL string
+	redis                 redis.UniversalClient
+	ownRedisServer        *sandbox.Redis    // nil where a URL was given
+	ownDatabaseServer     *sandbox.Postgres // nil where a URL was given
+}
+
+func startServers(ctx context.Context, opts Options) (*servers, error) {
+	s := &servers{redisURL: opts.RedisURL, databaseURL: opts.DatabaseURL}
+	err := s.startRedis(ctx)
+	if err == nil {
+		err = s.startDatabase(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.stop(ctx))
+	}
+	return s, nil
+}
+
+func (s *servers) startRedis(ctx context.Context) (err error) {
+	if s.redisURL == "" {
+		if s.ownRedisServer, err = sandbox.StartRedis(ctx, sandbox.RedisOptions{}); err != nil {
+			return err
+		}
+		s.redisURL = s.ownRedisServer.URL()
+	}
+	if s.redis, err = stream.Connect(s.redisURL); err != nil {
+		return fmt.Errorf("Redis URL: %w", err)
+	}
+	return stream.Ping(ctx, s.redis)
+}
+
+// startDatabase starts a server with the defaults of its installation: fsync and
+// synchronous_commit stay on.
+func (s *servers) startDatabase(ctx context.Context) (err error) {
+	if s.databaseURL != "" {
+		return nil
+	}
+	if s.ownDatabaseServer, err = sandbox.StartPostgres(ctx, sandbox.PostgresOptions{}); err != nil {
+		return err
+	}
+	if err := s.ownDatabaseServer.CreateDatabase(ctx, databaseName); err != nil {
+		return err
+	}
+	s.databaseURL = s.ownDatabaseServer.URL(databaseName)
+	if s.ownDatabaseServer.HasTimescaleDB() {
+		err = s.ownDatabaseServer.EnableTimescaleDB(ctx, databaseName)
+	} else {
+		s.databaseURL, err = sandbox.PlainTableURL(s.databaseURL)
+	}
+	if err != nil {
+		return err
+	}
+	return store.MigrateUp(ctx, s.databaseURL)
+}
+
+func (s *servers) ownRedis() bool    { return s.ownRedisServer != nil }
+func (s *servers) ownDatabase() bool { return s.ownDatabaseServer != nil }
+
+// stop is for servers that were started in part, too.
+func (s *servers) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	var err error
+	if s.redis != nil {
+		err = s.redis.Close()
+	}
+	if s.ownRedis() {
+		err = errors.Join(err, s.ownRedisServer.Stop(ctx))
+	}
+	if s.ownDatabase() {
+		err = errors.Join(err, s.ownDatabaseServer.Stop(ctx))
+	}
+	return err
+}
+
+// serverCPU is the CPU time that the servers have used, in seconds; NaN for those of others.
+type serverCPU struct {
+	redis, postgres float64
+}
+
+func (s *servers) cpu() (serverCPU, error) {
+	used := serverCPU{math.NaN(), math.NaN()}
+	var err error
+	if s.ownRedis() {
+		if used.redis, err = cpuSeconds(s.ownRedisServer.PID()); err != nil {
+			return used, fmt.Errorf("CPU time of Redis: %w", err)
+		}
+	}
+	if s.ownDatabase() {
+		if used.postgres, err = cpuSeconds(s.ownDatabaseServer.PID()); err != nil {
+			return used, fmt.Errorf("CPU time of PostgreSQL: %w", err)
+		}
+	}
+	return used, nil
+}

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+
+	"golang.org/x/term"
+
+	"processor/internal/observe"
+)
+
+// Colours are escape sequences of ECMA-48. All but plain are equally long, so that columns stay
+// in line.
+type colour string
+
+const (
+	red    colour = "\x1b[31m"
+	green  colour = "\x1b[32m"
+	yellow colour = "\x1b[33m"
+)
+
+// paint wraps text where w is a terminal that may be coloured (no-color.org).
+func paint(w io.Writer, c colour, text string) string {
+	if !isTerminal(w) || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return text
+	}
+	return string(c) + text + "\x1b[0m"
+}
+
+// isTerminal tells whether a reader or writer is one.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// hide takes the passwords of the URLs out of a text, such as the error of a driver.
+func hide(text string, urls ...string) string {
+	for _, u := range urls {
+		for _, secret := range observe.Secrets(u) {
+			for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
+				if form != "" {
+					text = strings.ReplaceAll(text, form, "xxxxx")
+				}
+			}
+		}
+	}
+	return text
+}
+
+// printable makes one line of a text from outside, which may hold anything: control characters
+// could rewrite the terminal.
+func printable(text string) string {
+	return strings.Join(strings.Fields(escape(text, func(r rune) bool { return r == '\n' || r == '\t' })), " ")
+}
+
+// escape writes what is not printable as JSON does, \u009b, so that what was JSON stays it. What
+// keep says stays as it is.
+func escape(text string, keep func(rune) bool) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) || keep(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+// shorten cuts a text to at most n characters.
+func shorten(text string, n int) string {
+	runes := []rune(text)
+	if len(runes) <= n {
+		return text
+	}
+	return string(runes[:n-1]) + "…"
+}
+
+// printJSON writes a value as one line.
+func printJSON(w io.Writer, value any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(value)
+}
+
+// stamp writes a time as every command does.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// age rounds a duration to what is worth reading.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	default:
+		return d.Round(time.Second).String()
+	}
+}
+
+// plural is "1 dead letter", "2 dead letters".
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+var errNotConfirmed = errors.New("not confirmed; nothing was changed")
+
+// confirm asks and returns nil for yes. Where in is no terminal there is nobody to ask.
+func confirm(ctx context.Context, in io.Reader, out io.Writer, question string) error {
+	if !isTerminal(in) {
+		return fmt.Errorf("%s Nobody to ask, since standard input is not a terminal: add --yes", question)
+	}
+	return ask(ctx, in, out, question)
+}
+
+func ask(ctx context.Context, in io.Reader, out io.Writer, question string) error {
+	fmt.Fprintf(out, "%s [y/N] ", question)
+	answer := make(chan string, 1)
+	// A read of a terminal cannot be called back: after Ctrl-C it ends with the process.
+	go func() {
+		line, _ := bufio.NewReader(in).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case text := <-answer:
+		if text == "y" || text == "yes" {
+			return nil
+		}
+		return errNotConfirmed
+	case <-ctx.Done():
+		fmt.Fprintln(out)
+		return errNotConfirmed
+	}
+}

@@ -1,0 +1,292 @@
+package deadletter
+
+import (
+	"context"
+	"encoding"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/servertest"
+	"processor/internal/store"
+	"processor/internal/stream"
+)
+
+func TestMain(m *testing.M) { servertest.Main(m) }
+
+// fixture is a stream of the test's own with its dead letters.
+type fixture struct {
+	t      *testing.T
+	client redis.UniversalClient
+	stream string
+	queue  *Queue
+}
+
+func newFixture(t *testing.T) fixture {
+	client, err := stream.Connect(servertest.Redis(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	name := servertest.StreamName(t)
+	return fixture{t, client, name, NewQueue(client, name)}
+}
+
+// put writes a letter as the worker does; the id may be "*".
+func (f fixture) put(id string, reason Reason, fields ...string) stream.ID {
+	fields = append(fields, stream.FieldReason, string(reason), stream.FieldDetail, "why", stream.FieldSourceID, "1-1", stream.FieldTime, "2026-11-23T12:00:00Z")
+	text, err := f.client.XAdd(f.t.Context(), &redis.XAddArgs{Stream: stream.DeadKey(f.stream), ID: id, Values: fields}).Result()
+	require.NoError(f.t, err)
+	parsed, err := stream.ParseID(text)
+	require.NoError(f.t, err)
+	return parsed
+}
+
+// choose returns the pages of what the filter chooses.
+func (f fixture) choose(filter Filter) [][]Letter {
+	chosen, err := f.queue.Select(f.t.Context(), filter)
+	require.NoError(f.t, err)
+	var pages [][]Letter
+	require.NoError(f.t, chosen.Pages(f.t.Context(), func(page []Letter) error {
+		pages = append(pages, page)
+		return nil
+	}))
+	return pages
+}
+
+// entries lists a stream as "field=value …", without the ids.
+func (f fixture) entries(key string) []string {
+	found, err := f.client.Do(f.t.Context(), "xrange", key, "-", "+").Slice()
+	require.NoError(f.t, err)
+	entries := []string{}
+	for _, e := range found {
+		var text []string
+		fields := e.([]any)[1].([]any)
+		for i := 0; i < len(fields); i += 2 {
+			text = append(text, fmt.Sprintf("%s=%s", fields[i], fields[i+1]))
+		}
+		entries = append(entries, strings.Join(text, " "))
+	}
+	return entries
+}
+
+func (f fixture) source() []string { return f.entries(f.stream) }
+func (f fixture) dead() []string   { return f.entries(stream.DeadKey(f.stream)) }
+
+func TestReasons_HoldAllOfDecoding(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../position/error.go", nil, 0)
+	require.NoError(t, err)
+	found := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok {
+			found++
+			require.Contains(t, Reasons(), Reason(strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`)))
+		}
+		return true
+	})
+	require.Equal(t, len(Reasons())-3, found)
+}
+
+func TestReason_IsOneOfTheSet(t *testing.T) {
+	var r Reason
+	var _ encoding.TextUnmarshaler = &r
+	for _, known := range Reasons() {
+		require.NoError(t, r.UnmarshalText([]byte(known)))
+		require.Equal(t, known, r)
+	}
+	require.EqualError(t, r.UnmarshalText([]byte("bad_luck")), `"bad_luck" is not one of not_json, missing_key, wrong_type, `+
+		`out_of_range, malformed_sentinel, unstorable_string, unstorable_number, too_deep, rejected_by_database, timestamp_out_of_window, delivered_too_often`)
+}
+
+func TestSelection_Filters(t *testing.T) {
+	f := newFixture(t)
+	require.Empty(t, f.choose(Filter{}), "no dead letters")
+
+	now, err := f.client.Time(t.Context()).Result()
+	require.NoError(t, err)
+	ago := func(d time.Duration) string { return fmt.Sprintf("%d-7", now.Add(-d).UnixMilli()) }
+	a := f.put(ago(3*time.Hour), NotJSON, "payload", "rubbish", "device_id", "field")
+	b := f.put(ago(2*time.Hour), MissingKey, "payload", `{"device_id":"one"}`, "device_id", "field")
+	c := f.put(ago(time.Hour), NotJSON, "payload", `{"device_id":"two","x":`)
+	d := f.put("*", RejectedByDatabase, "ts", "1")
+	cases := map[string]struct {
+		filter Filter
+		want   []stream.ID
+	}{
+		"all":                         {Filter{}, []stream.ID{a, b, c, d}},
+		"a reason":                    {Filter{Reasons: []Reason{NotJSON}}, []stream.ID{a, c}},
+		"reasons":                     {Filter{Reasons: []Reason{MissingKey, RejectedByDatabase}}, []stream.ID{b, d}},
+		"the payload's device":        {Filter{Devices: []string{"one"}}, []stream.ID{b}},
+		"the device of half a JSON":   {Filter{Devices: []string{"two"}}, []stream.ID{c}},
+		"the field's device":          {Filter{Devices: []string{"field"}}, []stream.ID{a}},
+		"older":                       {Filter{Older: 90 * time.Minute}, []stream.ID{a, b}},
+		"newer":                       {Filter{Newer: 90 * time.Minute}, []stream.ID{c, d}},
+		"between":                     {Filter{Newer: 150 * time.Minute, Older: 30 * time.Minute}, []stream.ID{b, c}},
+		"nothing is older and newer":  {Filter{Newer: 30 * time.Minute, Older: 150 * time.Minute}, nil},
+		"ids":                         {Filter{IDs: []stream.ID{c, {Millis: 1}, a}}, []stream.ID{c, a}},
+		"all conditions hold at once": {Filter{IDs: []stream.ID{a, b, c}, Reasons: []Reason{NotJSON}, Older: 90 * time.Minute, Devices: []string{"field"}}, []stream.ID{a}},
+	}
+	for name, c := range cases {
+		var got []stream.ID
+		for _, page := range f.choose(c.filter) {
+			for i := range page {
+				got = append(got, page[i].ID)
+			}
+		}
+		require.Equal(t, c.want, got, name)
+	}
+}
+
+func TestSelection_TakesPagesOfBoundedSize(t *testing.T) {
+	const letters, size = 400, 100_000
+	f := newFixture(t)
+	payload := strings.Repeat("x", size)
+	for range letters {
+		f.put("*", NotJSON, "payload", payload)
+	}
+	chosen, err := f.queue.Select(t.Context(), Filter{})
+	require.NoError(t, err)
+	seen, largest := 0, 0
+	require.NoError(t, chosen.Pages(t.Context(), func(page []Letter) error {
+		if seen > 0 { // the first page knows nothing of what comes
+			largest = max(largest, len(page))
+		}
+		seen += len(page)
+		f.put("*", NotJSON, "payload", "came later")
+		return nil
+	}))
+	require.Equal(t, letters, seen, "each once, and none that came later")
+	require.LessOrEqual(t, largest*size, pageBytes)
+	require.Positive(t, largest)
+}
+
+func TestQueue_ReplaysExactly(t *testing.T) {
+	f := newFixture(t)
+	f.put("*", NotJSON, "ts", "1", "payload", "\x00\xff", "payload", "again")
+	f.put("*", MissingKey, "payload", "{}", stream.FieldReason, "of the entry itself")
+	f.put("*", WrongType, "payload", "stays")
+	require.Empty(t, f.source())
+	before := f.dead()
+	require.Len(t, before, 3)
+
+	page := f.choose(Filter{Reasons: []Reason{NotJSON, MissingKey}})[0]
+	n, err := f.queue.Replay(t.Context(), page)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	after := []string{"ts=1 payload=\x00\xff payload=again", "payload={} dlq_reason=of the entry itself"}
+	require.Equal(t, after, f.source())
+	require.Equal(t, before[2:], f.dead())
+
+	n, err = f.queue.Replay(t.Context(), page)
+	require.NoError(t, err)
+	require.Zero(t, n, "somebody else was faster")
+	require.Equal(t, after, f.source())
+	require.Equal(t, before[2:], f.dead())
+}
+
+func TestQueue_LosesNothingWhereReplayFails(t *testing.T) {
+	f := newFixture(t)
+	f.put("*", NotJSON, "payload", "1")
+	f.put("*", NotJSON, "payload", "2")
+	require.NoError(t, f.client.Set(t.Context(), f.stream, "no stream", 0).Err())
+	before := f.dead()
+
+	n, err := f.queue.Replay(t.Context(), f.choose(Filter{})[0])
+	require.True(t, redis.HasErrorPrefix(err, "WRONGTYPE"), err)
+	require.Zero(t, n)
+	require.Equal(t, before, f.dead())
+}
+
+func TestQueue_Drops(t *testing.T) {
+	f := newFixture(t)
+	f.put("*", NotJSON, "payload", "1")
+	f.put("*", MissingKey, "payload", "2")
+	before := f.dead()
+	page := f.choose(Filter{Reasons: []Reason{NotJSON}})[0]
+	for _, want := range []int{1, 0} {
+		n, err := f.queue.Drop(t.Context(), page)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+		require.Equal(t, before[1:], f.dead())
+		require.Empty(t, f.source())
+	}
+}
+
+func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
+	const good = `{"device_id":"a","timestamp":"2026-11-23T12:00:00Z","latitude":1,"longitude":2,"altitude":3,"angle":4,"speed":%d,"satellites":6,"priority":0,"attributes":{"1":1}}`
+	f := newFixture(t)
+	f.put("*", RejectedByDatabase, "payload", fmt.Sprintf(good, 5))
+	f.put("*", RejectedByDatabase, "payload", fmt.Sprintf(good, 500))
+	f.put("*", MissingKey, "payload", `{}`)
+	f.put("*", NotJSON, "ts", "1")
+	f.put("*", TimestampOutOfWindow, "payload", strings.Replace(fmt.Sprintf(good, 5), "2026-11", "1970-01", 1))
+
+	url := servertest.Database(t)
+	if servertest.HasTimescaleDB(t) {
+		execute(t, url, "CREATE EXTENSION timescaledb")
+	}
+	require.NoError(t, store.MigrateUp(t.Context(), url))
+	execute(t, url, "ALTER TABLE positions ADD CHECK (speed < 300)")
+	database, err := store.Inspect(t.Context(), url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, database.Close(context.WithoutCancel(t.Context()))) }()
+
+	window := Window{MaxAge: 10 * 365 * 24 * time.Hour, MaxFuture: 24 * time.Hour}
+	before := f.dead()
+	cases := map[string]struct {
+		trial Trial
+		want  []string
+	}{
+		"decoding alone": {Trial{Window: window}, []string{
+			"true decodes", "true decodes", "false device_id: missing_key", "false not_json: not an object",
+			"false timestamp_out_of_window: 1970-01-23T12:00:00Z is older than --max-age 87600h0m0s",
+		}},
+		"with the database": {Trial{Database: database}, []string{
+			"true a new row",
+			"false rejected_by_database: 23514: ",
+			"false device_id: missing_key", "false not_json: not an object", "true a new row",
+		}},
+	}
+	for name, c := range cases {
+		page := f.choose(Filter{})[0]
+		require.Len(t, page, len(c.want))
+		for i := range page {
+			verdict, err := c.trial.Try(t.Context(), &page[i])
+			require.NoError(t, err)
+			got := fmt.Sprint(verdict.Passes, " ", verdict.Detail)
+			require.Equal(t, c.want[i], got[:min(len(c.want[i]), len(got))], name)
+		}
+	}
+	require.Equal(t, before, f.dead())
+	require.Empty(t, f.source())
+
+	execute(t, url, "DROP TABLE positions")
+	page := f.choose(Filter{})[0]
+	trial := Trial{Database: database}
+	_, err = trial.Try(t.Context(), &page[0])
+	require.Equal(t, store.Schema, store.Classify(err), "no verdict on the letter")
+}
+
+func TestWindow_Outside(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	w := Window{MaxAge: time.Hour, MaxFuture: time.Minute}
+	require.Empty(t, w.Outside(now, now.Add(-time.Hour)))
+	require.Empty(t, w.Outside(now, now.Add(time.Minute)))
+	require.Equal(t, "2026-11-23T10:59:59Z is older than --max-age 1h0m0s", w.Outside(now, now.Add(-time.Hour-time.Second)))
+	require.Equal(t, "2026-11-23T12:01:01Z is further ahead than --max-future 1m0s", w.Outside(now, now.Add(time.Minute+time.Second)))
+	require.Empty(t, Window{}.Outside(now, now.AddDate(-500, 0, 0)), "0 is no bound")
+}
+
+func execute(t *testing.T, url, statement string) {
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	_, err = conn.Exec(t.Context(), statement)
+	require.NoError(t, err)
+}

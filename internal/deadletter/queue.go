@@ -1,0 +1,180 @@
+// Package deadletter is what a person does with entries that could not be rows: find them, look
+// at them, try them, put them back on their stream or drop them. Package stream writes them.
+package deadletter
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/go-faster/jx"
+	"github.com/redis/go-redis/v9"
+
+	"processor/internal/stream"
+)
+
+// A page is at most so many letters, and about so many bytes, judged by the page before.
+const (
+	firstPage = 100
+	maxPage   = 1000
+	pageBytes = 1 << 20
+)
+
+// Queue is the dead letters of one stream.
+type Queue struct {
+	client redis.UniversalClient
+	stream string
+}
+
+// NewQueue names the stream whose dead letters these are. The client stays the caller's.
+func NewQueue(client redis.UniversalClient, stream string) *Queue {
+	return &Queue{client: client, stream: stream}
+}
+
+// Letter is a dead letter as it lies in the queue.
+type Letter struct {
+	stream.DeadLetter
+	// Device is the payload's device_id as far as the payload can be read, else that of the
+	// entry's field; empty where neither is there.
+	Device string
+}
+
+// Payload is the entry's payload; nil where it has none.
+func (l *Letter) Payload() []byte { return l.Value("payload") }
+
+// Filter chooses letters. Those pass that meet every field; the zero Filter takes all.
+type Filter struct {
+	Reasons []Reason
+	Devices []string
+	// Older and Newer bound the time since the entry became a letter; 0 is no bound.
+	Older, Newer time.Duration
+	// IDs are the letters' own ids.
+	IDs []stream.ID
+}
+
+func (f *Filter) matches(l *Letter) bool {
+	return (len(f.Reasons) == 0 || slices.Contains(f.Reasons, Reason(l.Reason))) &&
+		(len(f.Devices) == 0 || slices.Contains(f.Devices, l.Device))
+}
+
+// Selection is what a filter chose of a queue at one moment. Letters that come later are not
+// in it, so that a replay does not meet again what it has just put back.
+type Selection struct {
+	queue       *Queue
+	filter      Filter
+	first, last stream.ID
+}
+
+// Select fixes which letters are meant. Ages are measured by Redis's clock, which made the ids.
+func (q *Queue) Select(ctx context.Context, filter Filter) (*Selection, error) {
+	newest, err := stream.NewestDeadLetters(ctx, q.client, q.stream, 1)
+	if err != nil {
+		return nil, err
+	}
+	s := &Selection{queue: q, filter: filter}
+	if len(newest) == 0 {
+		s.first = stream.ID{Millis: 1} // after last: nothing
+		return s, nil
+	}
+	s.last = newest[0].ID
+	if filter.Older == 0 && filter.Newer == 0 {
+		return s, nil
+	}
+	now, err := q.client.Time(ctx).Result()
+	if err != nil {
+		return nil, fmt.Errorf("ask Redis for its time: %w", err)
+	}
+	if filter.Newer > 0 {
+		s.first.Millis = millis(now.Add(-filter.Newer))
+	}
+	if limit := (stream.ID{Millis: millis(now.Add(-filter.Older)), Seq: math.MaxUint64}); filter.Older > 0 && limit.Compare(s.last) < 0 {
+		s.last = limit
+	}
+	return s, nil
+}
+
+func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
+
+// Pages calls yield with the letters, the oldest first, a page at a time: a million of them take
+// the memory of one page. The page is valid until yield returns, whose error ends the walk and
+// is returned.
+func (s *Selection) Pages(ctx context.Context, yield func(page []Letter) error) error {
+	if len(s.filter.IDs) > 0 {
+		return s.byID(ctx, yield)
+	}
+	count := firstPage
+	for from := s.first; from.Compare(s.last) <= 0; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		found, size, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, from, s.last, count)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		if err := s.yield(found, yield); err != nil {
+			return err
+		}
+		if len(found) < count {
+			return nil
+		}
+		count = min(max(pageBytes/(size/len(found)+1), 1), maxPage)
+		from = next(found[len(found)-1].ID)
+	}
+	return nil
+}
+
+func (s *Selection) byID(ctx context.Context, yield func(page []Letter) error) error {
+	for _, id := range s.filter.IDs {
+		if id.Compare(s.first) < 0 || id.Compare(s.last) > 0 {
+			continue
+		}
+		found, _, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, id, id, 1)
+		if err != nil {
+			return err
+		}
+		if err := s.yield(found, yield); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Selection) yield(found []stream.DeadLetter, yield func(page []Letter) error) error {
+	page := make([]Letter, 0, len(found))
+	for i := range found {
+		l := Letter{DeadLetter: found[i], Device: device(&found[i])}
+		if s.filter.matches(&l) {
+			page = append(page, l)
+		}
+	}
+	if len(page) == 0 {
+		return nil
+	}
+	return yield(page)
+}
+
+func next(id stream.ID) stream.ID {
+	if id.Seq == math.MaxUint64 {
+		return stream.ID{Millis: id.Millis + 1}
+	}
+	return stream.ID{Millis: id.Millis, Seq: id.Seq + 1}
+}
+
+// device reads the payload as far as it goes: what cannot be decoded may still name its tracker.
+func device(l *stream.DeadLetter) string {
+	name := ""
+	_ = jx.DecodeBytes(l.Value("payload")).ObjBytes(func(d *jx.Decoder, key []byte) error {
+		if string(key) != "device_id" || d.Next() != jx.String {
+			return d.Skip()
+		}
+		text, err := d.Str()
+		name = text
+		return err
+	})
+	if name == "" {
+		name = string(l.Value("device_id"))
+	}
+	return name
+}

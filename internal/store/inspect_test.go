@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"processor/db"
+	"processor/internal/position"
+	"processor/internal/servertest"
+)
+
+func inspector(t testing.TB, url string) *Inspector {
+	i, err := Inspect(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, i.Close(context.WithoutCancel(t.Context()))) })
+	return i
+}
+
+func TestInspector_TriesWithoutATrace(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT slow CHECK (speed < 300)`)
+	s := open(t, url, Options{})
+	_, err := s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}})
+	require.NoError(t, err)
+	before := ask(t, url, allRows)
+	require.Equal(t, []string{`a 12:00:01 1.5 1 {"x": 1}`}, before)
+
+	i := inspector(t, url)
+	cases := map[string]struct {
+		position position.Position
+		want     Result
+	}{
+		"a new row":          {at("a", 2, 1, `{}`), Result{Inserted: 1}},
+		"further attributes": {at("a", 1, 1, `{"y": 1}`), Result{Merged: 1}},
+		"nothing new":        {at("a", 1, 2, `{"x": 2}`), Result{Unchanged: 1}},
+		"a bad row": {at("a", 3, 400, `{}`), Result{Rejected: []Rejection{{
+			Class: BadRow, SQLState: "23514", Constraint: "slow",
+		}}}},
+	}
+	for name, c := range cases {
+		got, err := i.Try(t.Context(), &c.position)
+		require.NoError(t, err, name)
+		for n := range got.Rejected {
+			require.Contains(t, got.Rejected[n].Message, "violates check constraint", name)
+			got.Rejected[n].Message = ""
+			// Of a hypertable it is the chunk's, which has the table's name for it.
+			got.Rejected[n].Constraint = strings.TrimLeft(got.Rejected[n].Constraint, "0123456789_")
+		}
+		require.Equal(t, c.want, got, name)
+		require.Equal(t, before, ask(t, url, allRows), name)
+	}
+
+	execute(t, url, `ALTER TABLE positions DROP COLUMN speed`)
+	_, err = i.Try(t.Context(), new(at("a", 4, 1, `{}`)))
+	require.Equal(t, Schema, Classify(err), "says nothing about the position")
+	require.NotEmpty(t, Mend(err))
+}
+
+func TestInspector_FindsTheRowWrittenLast(t *testing.T) {
+	url := migrated(t)
+	stray := at("stray", 1, 1, `{}`) // a clock that runs a century ahead hides nothing
+	stray.Timestamp = stray.Timestamp.AddDate(100, 0, 0)
+	positions := []position.Position{stray, at("a", 1, 1, `{}`), at("b", 1, 1, `{}`), at("c", 1, 1, `{}`)}
+	w := open(t, url, Options{}).NewWriter()
+	for _, p := range positions[:3] { // each by a transaction of its own
+		_, err := w.Write(t.Context(), Batch{Positions: []position.Position{p}})
+		require.NoError(t, err)
+	}
+	i := inspector(t, url)
+	newest := func(of ...position.Position) string {
+		row, err := i.NewestOf(t.Context(), of)
+		require.NoError(t, err)
+		if row == nil {
+			return ""
+		}
+		require.WithinDuration(t, time.Now(), row.IngestedAt, time.Minute)
+		return row.DeviceID + row.Timestamp.UTC().Format(" 2006")
+	}
+	require.Equal(t, "b 2026", newest(positions...))
+	require.Equal(t, "stray 2126", newest(positions[0], positions[3]))
+	require.Empty(t, newest(positions[3]), "not a row")
+	require.Empty(t, newest())
+
+	execute(t, url, `DROP TABLE positions`)
+	_, err := i.NewestOf(t.Context(), positions)
+	require.Equal(t, Schema, Classify(err))
+}
+
+func TestInspector_ListsMissingMigrations(t *testing.T) {
+	url := servertest.Database(t)
+	i := inspector(t, url)
+	missing, err := i.MissingMigrations(t.Context())
+	require.NoError(t, err)
+	all, err := Migrations(url)
+	require.NoError(t, err)
+	require.Len(t, missing, len(all))
+	for n := range all {
+		require.Equal(t, all[n].Name, missing[n])
+	}
+
+	if servertest.HasTimescaleDB(t) {
+		execute(t, url, "CREATE EXTENSION timescaledb")
+	}
+	require.NoError(t, MigrateUp(t.Context(), url))
+	missing, err = i.MissingMigrations(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, missing)
+
+	require.NoError(t, MigrateDown(t.Context(), url))
+	missing, err = i.MissingMigrations(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{all[len(all)-1].Name}, missing)
+}
+
+func TestWrittenColumns_AreThoseOfTheGeneratedCode(t *testing.T) {
+	types := map[string]reflect.Type{
+		"text":                     reflect.TypeFor[string](),
+		"timestamp with time zone": reflect.TypeFor[time.Time](),
+		"double precision":         reflect.TypeFor[float64](),
+		"real":                     reflect.TypeFor[float32](),
+		"smallint":                 reflect.TypeFor[int16](),
+		"jsonb":                    reflect.TypeFor[[]byte](),
+	}
+	params := reflect.TypeFor[db.CopyPositionsParams]()
+	columns := WrittenColumns()
+	require.Len(t, columns, params.NumField())
+	for n, column := range columns {
+		field := params.Field(n)
+		require.True(t, strings.EqualFold(field.Name, strings.ReplaceAll(column.Name, "_", "")), "%s is not %s", field.Name, column.Name)
+		require.Equal(t, types[column.Type], field.Type, column.Name)
+	}
+
+	url := migrated(t)
+	found, err := inspector(t, url).Columns(t.Context())
+	require.NoError(t, err)
+	for n := range columns {
+		require.Equal(t, columns[n].Type, found[n].Type, columns[n].Name)
+		require.Equal(t, columns[n].Name, found[n].Name)
+	}
+}

@@ -1,0 +1,34 @@
+-- What only `processor bench` says to the database: it owns positions for the time it runs.
+
+-- name: TruncatePositions :exec
+-- Between two measurements. On a hypertable this drops the chunks, so that every measurement
+-- begins by making its own.
+TRUNCATE positions;
+
+-- name: Checkpoint :exec
+-- So that no measurement pays for the dirty pages of the one before it.
+CHECKPOINT;
+
+-- name: DatabaseCommits :one
+-- Transactions of this database so far. Those of a session are there for certain once it has
+-- ended, else up to a second late: so the caller waits until the application has none left.
+SELECT
+    (
+        SELECT xact_commit
+        FROM pg_catalog.pg_stat_database
+        WHERE datname = current_database()
+    )::bigint AS commits,
+    (
+        SELECT count(*)
+        FROM pg_catalog.pg_stat_activity
+        WHERE datname = current_database()
+          AND application_name = @application::text
+    )::bigint AS sessions;
+
+-- name: ServerSettings :one
+-- What a reader of the figures has to know of the server.
+SELECT
+    current_setting('server_version')::text AS version,
+    current_setting('fsync')::text AS fsync,
+    current_setting('synchronous_commit')::text AS synchronous_commit,
+    current_setting('shared_buffers')::text AS shared_buffers;
