@@ -1,0 +1,142 @@
+package deploytest
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var docs = []string{"docs/operations.md", "docs/runbook.md", "docs/security.md", "docs/sql.md"}
+
+// anchorsOf lists the anchors of a page's headings, as Gitea and GitHub make them.
+func anchorsOf(t *testing.T, page string) []string {
+	t.Helper()
+	var anchors []string
+	for _, heading := range regexp.MustCompile(`(?m)^#{1,6} (.+)$`).FindAllStringSubmatch(read(t, page), -1) {
+		slug := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(slug, " ", "-"))
+	}
+	return anchors
+}
+
+func TestDocs_LinksLeadSomewhere(t *testing.T) {
+	for _, page := range docs {
+		links := regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(read(t, page), -1)
+		require.NotEmpty(t, links, page)
+		for _, link := range links {
+			target := page
+			if link[1] != "" {
+				target = filepath.Join(filepath.Dir(page), link[1])
+			}
+			_, err := os.Stat(filepath.Join(root, target))
+			require.NoError(t, err, page)
+			if link[2] != "" {
+				require.Contains(t, anchorsOf(t, target), link[2], page)
+			}
+		}
+	}
+}
+
+// Paths in back quotes are files of this repository.
+func TestDocs_PathsExist(t *testing.T) {
+	for _, page := range docs {
+		for _, m := range regexp.MustCompile("`((?:deploy|docs|sql|scripts|internal|\\.gitea)/[\\w./-]+)`").FindAllStringSubmatch(read(t, page), -1) {
+			_, err := os.Stat(filepath.Join(root, m[1]))
+			require.NoError(t, err, page)
+		}
+	}
+}
+
+var commandPattern = regexp.MustCompile("(?m)(?:^|`|-- /)processor ([a-z][^`\n#]*)")
+
+// Every command line that the docs show is one that the binary takes.
+func TestDocs_CommandsExist(t *testing.T) {
+	shown := map[string]bool{}
+	for _, page := range docs {
+		for _, m := range commandPattern.FindAllStringSubmatch(read(t, page), -1) {
+			var args []string
+			for _, word := range strings.Fields(strings.TrimSuffix(m[1], "`")) {
+				word = strings.Trim(word, "`.,;:")
+				if strings.HasPrefix(word, "<") {
+					continue // a placeholder
+				}
+				args = append(args, word)
+			}
+			shown[args[0]] = true
+			requireCommand(t, args...)
+		}
+	}
+	for _, command := range []string{"status", "doctor", "dlq", "migrate"} {
+		require.True(t, shown[command], command)
+	}
+}
+
+// foreign are words in capitals that belong to others.
+var foreign = []string{
+	"HELLO", "AUTH", "PING", "XADD", "XDEL", "DEL", "FLUSHALL", "XTRIM", "XACK", "MAXLEN", "COPY", "LOGIN", "CREATE",
+	"NOPERM", "READONLY", "PASSWORD", "INFO", "SELECT", "INSERT", "UPDATE", "GRANT", "REVOKE", "WHERE",
+	"REGISTRY_TOKEN", "REGISTRY_USER",
+}
+
+func TestDocs_VariablesExist(t *testing.T) {
+	for _, page := range docs {
+		for _, m := range regexp.MustCompile("`([A-Z][A-Z_]{2,})(?:=[^`]*)?`").FindAllStringSubmatch(read(t, page), -1) {
+			if !slices.Contains(foreign, m[1]) {
+				requireVariable(t, m[1], page)
+			}
+		}
+	}
+}
+
+// Durations and numbers that the docs give for a setting are its defaults.
+func TestDocs_DefaultsAreThoseOfTheCode(t *testing.T) {
+	found := 0
+	for _, page := range docs {
+		for _, m := range regexp.MustCompile("`([A-Z_]+)`\\s\\((\\d+) s\\)").FindAllStringSubmatch(read(t, page), -1) {
+			found++
+			require.Equal(t, variables(t)[m[1]], m[2]+"s", "%s: %s", page, m[1])
+		}
+	}
+	require.Positive(t, found)
+}
+
+func TestDocs_AlertsAndMetricsExist(t *testing.T) {
+	alerts := map[string]bool{}
+	recorded := map[string]bool{}
+	for _, r := range rules(t) {
+		alerts[r.Alert] = true
+		recorded[r.Record] = true
+	}
+	known := metrics(t)
+	for _, page := range docs {
+		text := read(t, page)
+		for _, name := range regexp.MustCompile(`\bProcessor[A-Z]\w+`).FindAllString(text, -1) {
+			require.True(t, alerts[name], "%s: no alert %s", page, name)
+		}
+		for _, m := range regexp.MustCompile("(?m)`?\\b((?:\\w+:)?processor_[a-z_]+(?::\\w+)?)").FindAllStringSubmatch(text, -1) {
+			if name := m[1]; !isRole(name) {
+				_, is := known[exposed(known, name)]
+				require.True(t, is || recorded[name], "%s: no metric %s", page, name)
+			}
+		}
+	}
+}
+
+// isRole tells names of PostgreSQL from metrics.
+func isRole(name string) bool {
+	return slices.Contains([]string{"processor_migrate", "processor_reader", "processor_schema_migrations"}, name)
+}
+
+// The ACL line of the docs is the one that compose uses and the tests try, but for the password.
+func TestDocs_ACLIsTheOneThatIsTried(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^user processor on >.*$`)
+	shown := line.FindString(read(t, "docs/security.md"))
+	require.NotEmpty(t, shown)
+	used := line.FindString(read(t, "deploy/compose/redis-users.acl"))
+	require.Equal(t, strings.Replace(used, ">demo-worker ", ">PASSWORD ", 1), shown)
+}

@@ -1,0 +1,88 @@
+package deploytest
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+type grafanaDashboard struct {
+	UID           string `json:"uid"`
+	SchemaVersion int    `json:"schemaVersion"`
+	Templating    struct {
+		List []struct {
+			Name, Type, Query any
+		} `json:"list"`
+	} `json:"templating"`
+	Panels []struct {
+		ID          int    `json:"id"`
+		Type        string `json:"type"`
+		Title       string `json:"title"`
+		Description string `json:"description"`
+		GridPos     struct{ H, W, X, Y int }
+		Datasource  struct{ Type, UID string }
+		Targets     []struct {
+			RefID string `json:"refId"`
+			Expr  string `json:"expr"`
+		} `json:"targets"`
+	} `json:"panels"`
+}
+
+const dashboardFile = "deploy/grafana/dashboards/processor.json"
+
+func dashboard(t *testing.T) grafanaDashboard {
+	t.Helper()
+	var d grafanaDashboard
+	require.NoError(t, json.Unmarshal([]byte(read(t, dashboardFile)), &d))
+	require.NotEmpty(t, d.Panels)
+	return d
+}
+
+func TestDashboard_PanelsAreWhole(t *testing.T) {
+	d := dashboard(t)
+	require.GreaterOrEqual(t, d.SchemaVersion, 41)
+	require.Equal(t, "datasource", d.Templating.List[0].Type)
+	require.Equal(t, "datasource", d.Templating.List[0].Name)
+
+	type cell struct{ x, y int }
+	ids, cells := map[int]bool{}, map[cell]string{}
+	for _, p := range d.Panels {
+		require.NotEmpty(t, p.Title)
+		require.False(t, ids[p.ID], "%s: id %d is there twice", p.Title, p.ID)
+		ids[p.ID] = true
+		require.LessOrEqual(t, p.GridPos.X+p.GridPos.W, 24, p.Title)
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				at := cell{p.GridPos.X + x, p.GridPos.Y + y}
+				require.Empty(t, cells[at], "%s lies on it", p.Title)
+				cells[at] = p.Title
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		require.Regexp(t, `^\S.*\.$`, p.Description, p.Title)
+		require.Equal(t, "${datasource}", p.Datasource.UID, p.Title)
+		require.NotEmpty(t, p.Targets, p.Title)
+	}
+}
+
+func TestGrafana_ProvisionsWhatComposeMounts(t *testing.T) {
+	type provider struct {
+		Providers []struct {
+			Options struct{ Path string }
+		}
+	}
+	type source struct {
+		Datasources []struct{ UID, URL string }
+	}
+	path := documents[provider](t, "deploy/grafana/provisioning/dashboards/processor.yml")[0].Providers[0].Options.Path
+	grafana := composeFile(t).Services["grafana"]
+	require.Contains(t, grafana.Volumes, "./"+filepath.Dir(dashboardFile)+":"+path+":ro")
+	require.Equal(t, path+"/processor.json", grafana.Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+	url := documents[source](t, "deploy/grafana/provisioning/datasources/prometheus.yml")[0].Datasources[0].URL
+	require.Equal(t, "http://prometheus:9090", url)
+	require.Contains(t, composeFile(t).Services, "prometheus")
+}

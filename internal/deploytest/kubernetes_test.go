@@ -1,0 +1,201 @@
+package deploytest
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/observe"
+)
+
+type manifest struct {
+	Kind     string
+	Metadata struct{ Name string }
+	Spec     struct {
+		Template struct{ Spec podSpec }
+		Selector struct{ MatchLabels map[string]string }
+		Ports    []struct{ Port int }
+		Ingress  []struct{ Ports []struct{ Port int } }
+		Triggers []struct {
+			Type     string
+			Metadata map[string]string
+		}
+		ScaleTargetRef struct{ Name string }
+	}
+}
+
+type podSpec struct {
+	AutomountServiceAccountToken  *bool
+	EnableServiceLinks            *bool
+	TerminationGracePeriodSeconds int
+	SecurityContext               struct {
+		RunAsNonRoot   bool
+		SeccompProfile struct{ Type string }
+	}
+	Containers []container
+	Volumes    []struct {
+		Name   string
+		Secret struct{ SecretName string }
+	}
+}
+
+type container struct {
+	Image           string
+	Args            []string
+	Env             []struct{ Name, Value string }
+	Ports           []struct{ ContainerPort int }
+	StartupProbe    *probe
+	LivenessProbe   *probe
+	ReadinessProbe  *probe
+	SecurityContext struct {
+		AllowPrivilegeEscalation *bool
+		ReadOnlyRootFilesystem   bool
+		Capabilities             struct{ Drop []string }
+	}
+	Resources    struct{ Requests, Limits map[string]string }
+	VolumeMounts []struct{ Name, MountPath string }
+}
+
+type probe struct {
+	HTTPGet struct{ Path string }
+}
+
+// manifests are all of one kind below deploy/kubernetes.
+func manifests(t *testing.T, kind string) []manifest {
+	t.Helper()
+	var found []manifest
+	for _, file := range files(t, "deploy/kubernetes", ".yaml") {
+		for _, m := range documents[manifest](t, file) {
+			if m.Kind == kind {
+				found = append(found, m)
+			}
+		}
+	}
+	require.NotEmpty(t, found, kind)
+	return found
+}
+
+func worker(t *testing.T) (podSpec, container) {
+	t.Helper()
+	pod := manifests(t, "Deployment")[0].Spec.Template.Spec
+	require.Len(t, pod.Containers, 1)
+	return pod, pod.Containers[0]
+}
+
+func TestKubernetes_PodsRunTheBinaryAsItIsWithoutRights(t *testing.T) {
+	no := false
+	for _, m := range append(manifests(t, "Deployment"), manifests(t, "Job")...) {
+		pod := m.Spec.Template.Spec
+		require.Equal(t, &no, pod.AutomountServiceAccountToken, m.Kind)
+		require.Equal(t, &no, pod.EnableServiceLinks, m.Kind)
+		require.True(t, pod.SecurityContext.RunAsNonRoot, m.Kind)
+		require.Equal(t, "RuntimeDefault", pod.SecurityContext.SeccompProfile.Type, m.Kind)
+		for _, c := range pod.Containers {
+			require.Equal(t, "processor", c.Image)
+			requireCommand(t, c.Args...)
+			require.Equal(t, &no, c.SecurityContext.AllowPrivilegeEscalation, m.Kind)
+			require.True(t, c.SecurityContext.ReadOnlyRootFilesystem, m.Kind)
+			require.Equal(t, []string{"ALL"}, c.SecurityContext.Capabilities.Drop, m.Kind)
+			require.NotEmpty(t, c.Resources.Limits["memory"], m.Kind)
+			for _, e := range c.Env {
+				requireVariable(t, e.Name, m.Kind)
+			}
+		}
+	}
+}
+
+// The files that …_FILE names lie where a Secret is mounted, and the docs tell how to make it.
+func TestKubernetes_SecretsAreMountedWhereTheyAreRead(t *testing.T) {
+	docs := read(t, "docs/operations.md")
+	for _, m := range append(manifests(t, "Deployment"), manifests(t, "Job")...) {
+		pod := m.Spec.Template.Spec
+		read := 0
+		for _, e := range pod.Containers[0].Env {
+			if !strings.HasSuffix(e.Name, "_FILE") {
+				continue
+			}
+			read++
+			require.Equal(t, pod.Containers[0].VolumeMounts[0].MountPath, path.Dir(e.Value), e.Name)
+			require.Equal(t, pod.Volumes[0].Name, pod.Containers[0].VolumeMounts[0].Name)
+			require.Regexp(t, `secret generic `+pod.Volumes[0].Secret.SecretName+` \\\n.*--from-file=`+path.Base(e.Value)+`=`, docs)
+		}
+		require.Positive(t, read, m.Kind)
+	}
+}
+
+func TestKubernetes_WorkerIsProbedWhereItAnswers(t *testing.T) {
+	handler := observe.Handler(prometheus.NewRegistry(), observe.NewHealth(nil, observe.HealthOptions{}))
+	_, c := worker(t)
+	require.Equal(t, "/healthz", c.StartupProbe.HTTPGet.Path)
+	require.Equal(t, "/healthz", c.LivenessProbe.HTTPGet.Path, "an outage of a dependency must restart nothing")
+	require.Equal(t, "/readyz", c.ReadinessProbe.HTTPGet.Path)
+	for _, p := range []*probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, p.HTTPGet.Path, nil))
+		require.Equal(t, http.StatusOK, answer.Code, p.HTTPGet.Path)
+	}
+	require.Equal(t, httpPort(t), c.Ports[0].ContainerPort)
+	require.Equal(t, httpPort(t), manifests(t, "Service")[0].Spec.Ports[0].Port)
+	require.Equal(t, httpPort(t), manifests(t, "NetworkPolicy")[0].Spec.Ingress[0].Ports[0].Port)
+}
+
+func TestKubernetes_WorkerHasTimeToStop(t *testing.T) {
+	pod, c := worker(t)
+	timeout := shutdownTimeout(t)
+	for _, e := range c.Env {
+		if e.Name == "SHUTDOWN_TIMEOUT" {
+			var err error
+			timeout, err = time.ParseDuration(e.Value)
+			require.NoError(t, err)
+		}
+	}
+	require.GreaterOrEqual(t, time.Duration(pod.TerminationGracePeriodSeconds)*time.Second, timeout+5*time.Second)
+}
+
+func TestKubernetes_SelectorsFindTheWorker(t *testing.T) {
+	labels := manifests(t, "Deployment")[0].Spec.Selector.MatchLabels
+	require.NotEmpty(t, labels)
+	require.Equal(t, labels, manifests(t, "PodDisruptionBudget")[0].Spec.Selector.MatchLabels)
+}
+
+func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
+	scaled := manifests(t, "ScaledObject")[0]
+	require.Equal(t, manifests(t, "Deployment")[0].Metadata.Name, scaled.Spec.ScaleTargetRef.Name)
+	var targets []string
+	for _, trigger := range scaled.Spec.Triggers {
+		require.Equal(t, "redis-streams", trigger.Type)
+		require.Equal(t, variables(t)["REDIS_STREAM"], trigger.Metadata["stream"])
+		require.Equal(t, variables(t)["REDIS_GROUP"], trigger.Metadata["consumerGroup"])
+		for _, key := range []string{"lagCount", "pendingEntriesCount", "streamLength"} {
+			if trigger.Metadata[key] != "" {
+				targets = append(targets, key)
+			}
+		}
+	}
+	slices.Sort(targets)
+	require.Equal(t, []string{"lagCount", "pendingEntriesCount"}, targets, "KEDA takes one target a trigger")
+}
+
+func TestKustomizations_NameFilesThatExist(t *testing.T) {
+	type kustomization struct{ Resources []string }
+	for _, file := range files(t, "deploy/kubernetes", "kustomization.yaml") {
+		for _, resource := range documents[kustomization](t, file)[0].Resources {
+			require.FileExists(t, kustomizationFile(path.Join(root, path.Dir(file), resource)), file)
+		}
+	}
+}
+
+// kustomizationFile is the file that stands for a resource: a folder's is its kustomization.
+func kustomizationFile(resource string) string {
+	if path.Ext(resource) == "" {
+		return path.Join(resource, "kustomization.yaml")
+	}
+	return resource
+}

@@ -1,0 +1,350 @@
+package deploytest
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/cli"
+	"processor/internal/observe"
+	"processor/internal/sandbox"
+	"processor/internal/servertest"
+)
+
+const (
+	streamName = "telemetry:t"
+	deadName   = "{telemetry:t}:dead"
+	deadline   = time.Minute
+)
+
+// site is a Redis and a PostgreSQL with the users and roles of deploy/, and nothing else.
+type site struct {
+	t        *testing.T
+	redis    string // URLs, for urlAs
+	database string
+	admin    *redis.Client
+	owner    *pgx.Conn
+}
+
+func newSite(t *testing.T) *site {
+	s := &site{t: t}
+	s.redis = servertest.NewRedis(t, sandbox.RedisOptions{AppendOnly: true}).URL()
+	s.applyACL()
+
+	postgres := servertest.NewPostgres(t)
+	require.NoError(t, postgres.CreateDatabase(t.Context(), "telemetry"))
+	s.database = postgres.URL("telemetry")
+	var err error
+	s.owner, err = pgx.Connect(t.Context(), s.database)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.owner.Close(context.WithoutCancel(t.Context()))) })
+	if postgres.HasTimescaleDB() {
+		s.sql("CREATE EXTENSION timescaledb")
+	} else {
+		s.database, err = sandbox.PlainTableURL(s.database)
+		require.NoError(t, err)
+	}
+	s.sql(strings.ReplaceAll(read(t, "deploy/postgres/roles.sql"), `:"DBNAME"`, "telemetry"))
+	s.sql(read(t, "deploy/compose/passwords.sql"))
+	return s
+}
+
+// applyACL sets the users of the file one by one: one that Redis does not understand is then named.
+func (s *site) applyACL() {
+	options, err := redis.ParseURL(s.redis)
+	require.NoError(s.t, err)
+	first := redis.NewClient(options)
+	version := regexp.MustCompile(`redis_version:(\d+)\.(\d+)`).FindStringSubmatch(first.Info(s.t.Context(), "server").Val())
+	require.NotNil(s.t, version)
+	require.NoError(s.t, first.Do(s.t.Context(), "ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all").Err())
+	require.NoError(s.t, first.Close())
+
+	options.Username, options.Password = "admin", "admin"
+	s.admin = redis.NewClient(options)
+	s.t.Cleanup(func() { require.NoError(s.t, s.admin.Close()) })
+	old := version[1] == "7" && (version[2] == "0" || version[2] == "1")
+	for line := range strings.Lines(read(s.t, "deploy/compose/redis-users.acl")) {
+		args := []any{"ACL", "SETUSER"}
+		for _, word := range strings.Fields(line)[1:] {
+			if old && word == "+client|setinfo" {
+				continue // unknown before 7.2
+			}
+			args = append(args, word)
+		}
+		require.NoError(s.t, s.admin.Do(s.t.Context(), args...).Err(), line)
+	}
+}
+
+func (s *site) sql(statements string) {
+	s.t.Helper()
+	_, err := s.owner.Exec(s.t.Context(), statements)
+	require.NoError(s.t, err)
+}
+
+// as is the URL with another user.
+func as(t *testing.T, rawURL, user, password string) string {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	require.NoError(t, err)
+	u.User = url.UserPassword(user, password)
+	return u.String()
+}
+
+// flags are those that name the servers, as a user of Redis and the worker's role.
+func (s *site) flags(user, password string) []string {
+	return []string{
+		"--redis-url", as(s.t, s.redis, user, password),
+		"--database-url", as(s.t, s.database, "processor", "demo-worker"),
+	}
+}
+
+func (s *site) publish(count, seed string) {
+	s.t.Helper()
+	exit, _, err := processor(s.t, "publish", "--redis-url", as(s.t, s.redis, "tcp-ingestion", "demo-publisher"),
+		"--rate", "0", "--devices", "10", "--count", count, "--seed", seed, "--max-len", "500000")
+	require.Equal(s.t, cli.ExitOK, exit, err)
+}
+
+func (s *site) rows() (n int) {
+	require.NoError(s.t, s.owner.QueryRow(s.t.Context(), "SELECT count(*) FROM positions").Scan(&n))
+	return n
+}
+
+func (s *site) eventually(what string, holds func() bool) {
+	s.t.Helper()
+	require.Eventually(s.t, holds, deadline, 20*time.Millisecond, what)
+}
+
+func (s *site) pending() int64 {
+	return s.admin.XPending(s.t.Context(), streamName, "processor").Val().Count
+}
+
+// refused are the commands that Redis denied to anybody since the start (ACL LOG).
+func (s *site) refused() []any {
+	entries, err := s.admin.Do(s.t.Context(), "ACL", "LOG").Slice()
+	require.NoError(s.t, err)
+	return entries
+}
+
+// run starts a worker and returns its HTTP address, and a stop that waits for its end.
+func (s *site) run() (address string, stop func()) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	logs, w := io.Pipe()
+	addresses := make(chan string, 1)
+	go watchForAddress(logs, addresses)
+	done := make(chan int, 1)
+	args := append([]string{"run", "--http-addr", "127.0.0.1:0", "--claim-idle", "1s", "--redis-consumer", "worker"}, s.flags("processor", "demo-worker")...)
+	go func() {
+		code := cli.Main(ctx, args, observe.BuildInfo{Version: "test"}, cli.Streams{Out: io.Discard, Err: w})
+		done <- code
+		_ = w.Close()
+	}()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case code := <-done:
+				require.Equal(s.t, cli.ExitOK, code)
+			case <-time.After(deadline):
+				require.Fail(s.t, "the worker does not stop")
+			}
+		})
+	}
+	s.t.Cleanup(stop)
+	select {
+	case address = <-addresses:
+	case <-time.After(deadline):
+		require.Fail(s.t, "the worker does not start")
+	}
+	return address, stop
+}
+
+// watchForAddress reads the log to its end, so that its writer never waits.
+func watchForAddress(logs io.Reader, addresses chan<- string) {
+	for decoder := json.NewDecoder(logs); ; {
+		var line struct{ Msg, HTTP string }
+		if err := decoder.Decode(&line); err != nil {
+			_, _ = io.Copy(io.Discard, logs)
+			return
+		}
+		if line.Msg == "started" {
+			addresses <- line.HTTP
+		}
+	}
+}
+
+func get(t *testing.T, address, path string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
+	require.NoError(t, err)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Do(request)
+	require.NoError(t, err)
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	return string(body)
+}
+
+// The whole life of a stream under the rights of deploy/: they are enough, and Redis denies nothing.
+func TestRights_AreEnoughForEverything(t *testing.T) {
+	s := newSite(t)
+	exit, _, problem := processor(t, "migrate", "up", "--database-url", as(t, s.database, "processor_migrate", "demo-migrate"))
+	require.Equal(t, cli.ExitOK, exit, problem)
+
+	// Written, and dead-lettered in a MULTI.
+	_, stop := s.run()
+	s.publish("200", "1")
+	s.addRubbish()
+	s.eventually("200 rows and a dead letter", func() bool {
+		return s.rows() == 200 && s.admin.XLen(t.Context(), deadName).Val() == 1
+	})
+
+	// A group that is gone is made anew.
+	require.NoError(t, s.admin.XGroupDestroy(t.Context(), streamName, "processor").Err())
+	s.publish("100", "2")
+	s.eventually("300 rows", func() bool { return s.rows() == 300 })
+
+	// Entries of a consumer that is gone are taken over.
+	stop()
+	consumers, err := s.admin.XInfoConsumers(t.Context(), streamName, "processor").Result()
+	require.NoError(t, err)
+	require.Empty(t, consumers, "the worker has left the group")
+	s.publish("50", "3")
+	taken, err := s.admin.XReadGroup(t.Context(), &redis.XReadGroupArgs{
+		Group: "processor", Consumer: "gone", Streams: []string{streamName, ">"}, Count: 50,
+	}).Result()
+	require.NoError(t, err)
+	require.Len(t, taken[0].Messages, 50)
+	_, stop = s.run()
+	s.eventually("350 rows", func() bool { return s.rows() == 350 })
+	stop()
+
+	// Entries that are trimmed unread are counted.
+	s.publish("40", "4")
+	require.NoError(t, s.admin.XTrimMaxLen(t.Context(), streamName, 10).Err())
+	address, stop := s.run()
+	s.eventually("30 lost", func() bool {
+		return strings.Contains(get(t, address, "/metrics"), `processor_trimmed_unread_total{stream="telemetry:t"} 30`)
+	})
+	s.eventually("360 rows, all acknowledged", func() bool { return s.rows() == 360 && s.pending() == 0 })
+
+	t.Run("operator", s.operate)
+	t.Run("promtool likes the scrape", func(t *testing.T) {
+		scrape := get(t, address, "/metrics")
+		promtool(t, scrape, "check", "metrics")
+		for name := range metrics(t) {
+			// Absent while trimming threatens nothing.
+			if strings.HasPrefix(name, "processor_") && name != "processor_stream_trim_reaches_unread_seconds" {
+				require.True(t, strings.Contains(scrape, "# TYPE "+name+" "), name)
+			}
+		}
+	})
+	t.Run("scaler", func(t *testing.T) {
+		scaler := s.client(t, "scaler", "demo-scaler")
+		require.NoError(t, scaler.Ping(t.Context()).Err())
+		require.NoError(t, scaler.XInfoGroups(t.Context(), streamName).Err())
+		require.NoError(t, scaler.XPending(t.Context(), streamName, "processor").Err())
+	})
+	stop()
+	require.Empty(t, s.refused(), "ACL LOG")
+
+	t.Run("and no more", s.requireLeast)
+}
+
+func (s *site) addRubbish() {
+	s.t.Helper()
+	require.NoError(s.t, s.client(s.t, "tcp-ingestion", "demo-publisher").
+		XAdd(s.t.Context(), &redis.XAddArgs{Stream: streamName, Values: []string{"payload", "rubbish"}}).Err())
+}
+
+func (s *site) client(t *testing.T, user, password string) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(as(t, s.redis, user, password))
+	require.NoError(t, err)
+	client := redis.NewClient(options)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
+}
+
+// operate does what a person does.
+func (s *site) operate(t *testing.T) {
+	for _, user := range [][]string{s.flags("processor", "demo-worker"), s.flags("operator", "demo-operator")} {
+		exit, out, problem := processor(t, append([]string{"status", "--json"}, user...)...)
+		require.Equal(t, cli.ExitOK, exit, problem)
+		require.Contains(t, out, streamName)
+		exit, out, problem = processor(t, append([]string{"dlq", "list"}, user[:2]...)...)
+		require.Equal(t, cli.ExitOK, exit, problem)
+		require.Contains(t, out, "not_json")
+	}
+	operator := s.flags("operator", "demo-operator")
+	_, out, _ := processor(t, append([]string{"doctor"}, operator...)...)
+	require.Contains(t, out, "appendfsync")
+	require.NotContains(t, out, "could not check")
+
+	letters := s.admin.XLen(t.Context(), deadName).Val()
+	exit, _, problem := processor(t, append([]string{"dlq", "replay", "--yes"}, operator[:2]...)...)
+	require.Equal(t, cli.ExitOK, exit, problem)
+	s.eventually("what cannot be a row is a dead letter again", func() bool {
+		return s.admin.XLen(t.Context(), deadName).Val() == letters && s.pending() == 0
+	})
+	exit, _, problem = processor(t, append([]string{"dlq", "drop", "--yes"}, operator[:2]...)...)
+	require.Equal(t, cli.ExitOK, exit, problem)
+	require.Zero(t, s.admin.XLen(t.Context(), deadName).Val())
+}
+
+// requireLeast tries what nobody of them needs.
+func (s *site) requireLeast(t *testing.T) {
+	ctx := t.Context()
+	worker := s.client(t, "processor", "demo-worker")
+	publisher := s.client(t, "tcp-ingestion", "demo-publisher")
+	scaler := s.client(t, "scaler", "demo-scaler")
+	add := func(key string) *redis.XAddArgs { return &redis.XAddArgs{Stream: key, Values: []string{"a", "b"}} }
+	for what, err := range map[string]error{
+		"worker publishes":           worker.XAdd(ctx, add(streamName)).Err(),
+		"worker deletes the stream":  worker.Del(ctx, streamName).Err(),
+		"worker trims":               worker.XTrimMaxLen(ctx, streamName, 0).Err(),
+		"worker destroys the group":  worker.XGroupDestroy(ctx, streamName, "processor").Err(),
+		"worker deletes the dead":    worker.Del(ctx, deadName).Err(),
+		"worker reads another key":   worker.XRange(ctx, "other", "-", "+").Err(),
+		"worker reads the settings":  worker.ConfigGet(ctx, "*").Err(),
+		"worker flushes":             worker.FlushAll(ctx).Err(),
+		"publisher reads":            publisher.XRange(ctx, streamName, "-", "+").Err(),
+		"publisher adds dead":        publisher.XAdd(ctx, add(deadName)).Err(),
+		"scaler reads":               scaler.XRange(ctx, streamName, "-", "+").Err(),
+		"nobody lists the keys":      s.client(t, "default", "").Keys(ctx, "*").Err(),
+		"operator deletes a stream":  s.client(t, "operator", "demo-operator").Del(ctx, streamName).Err(),
+		"operator changes a setting": s.client(t, "operator", "demo-operator").ConfigSet(ctx, "maxmemory", "1").Err(),
+	} {
+		require.True(t, redis.IsPermissionError(err), "%s: %v", what, err)
+	}
+
+	conn, err := pgx.Connect(ctx, as(t, s.database, "processor", "demo-worker"))
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, statement := range []string{
+		"DELETE FROM positions", "TRUNCATE positions", "DROP TABLE positions",
+		"CREATE TABLE other ()", "ALTER TABLE positions ADD COLUMN other text",
+	} {
+		_, err := conn.Exec(ctx, statement)
+		require.ErrorContains(t, err, "42501", statement)
+	}
+	s.sql("GRANT processor_reader TO processor_migrate") // a member, as Directus would be
+	for _, block := range regexp.MustCompile("(?s)```sql\n(GRANT.*?)```").FindAllStringSubmatch(read(t, "docs/sql.md"), -1) {
+		s.sql(block[1])
+	}
+	require.Equal(t, 360, s.rows())
+}
