@@ -252,7 +252,7 @@ type NewestOfRow struct {
 //	                  miss rows that went to space which vacuum had freed.
 //
 // Keys are found through the primary key: so many index probes, however large the table. The
-// range of ts lets TimescaleDB leave all other chunks out.
+// range of ts, two days at most, lets TimescaleDB leave all but three chunks out.
 func (q *Queries) NewestOf(ctx context.Context, arg NewestOfParams) ([]NewestOfRow, error) {
 	rows, err := q.db.Query(ctx, newestOf,
 		arg.DeviceID,

@@ -8,3 +8,9 @@ import "embed"
 //
 //go:embed migrations/*.sql
 var Migrations embed.FS
+
+// Copy is the format of a COPY statement: its first argument is the table, the second the
+// columns, both quoted.
+//
+//go:embed copy.sql
+var Copy string

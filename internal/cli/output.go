@@ -20,8 +20,7 @@ import (
 	"processor/internal/observe"
 )
 
-// Colours are escape sequences of ECMA-48. All but plain are equally long, so that columns stay
-// in line.
+// colour is an escape sequence of ECMA-48. All are equally long, so that columns stay in line.
 type colour string
 
 const (
@@ -39,8 +38,8 @@ func paint(w io.Writer, c colour, text string) string {
 }
 
 // isTerminal tells whether a reader or writer is one.
-func isTerminal(stream any) bool {
-	file, ok := stream.(*os.File)
+func isTerminal(rw any) bool {
+	file, ok := rw.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 

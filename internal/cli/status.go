@@ -56,20 +56,20 @@ func (c *statusCmd) Run(ctx context.Context, out Streams) error {
 		return err
 	}
 	defer client.Close()
+	wait := rateInterval
+	if c.Watch {
+		wait = watchInterval
+	}
 	before := c.sample(ctx, client)
 	for {
-		wait := rateInterval
-		switch {
-		case c.Watch:
-			wait = watchInterval
-		case before.err != nil:
-			wait = 0
+		now := before
+		if before.err == nil || c.Watch {
+			pause(ctx, wait)
+			now = c.sample(ctx, client)
 		}
-		pause(ctx, wait)
 		if ctx.Err() != nil {
 			return nil // Ctrl-C is how --watch ends
 		}
-		now := c.sample(ctx, client)
 		view := c.view(ctx, client, before, now)
 		if err := c.print(out.Out, &view); err != nil {
 			return err

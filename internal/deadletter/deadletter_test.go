@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/sandbox"
 	"processor/internal/servertest"
 	"processor/internal/store"
 	"processor/internal/stream"
@@ -30,8 +31,10 @@ type fixture struct {
 	queue  *Queue
 }
 
-func newFixture(t *testing.T) fixture {
-	client, err := stream.Connect(servertest.Redis(t))
+func newFixture(t *testing.T) fixture { return newFixtureOn(t, servertest.Redis(t)) }
+
+func newFixtureOn(t *testing.T, url string) fixture {
+	client, err := stream.Connect(url)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	name := servertest.StreamName(t)
@@ -218,14 +221,36 @@ func TestQueue_Drops(t *testing.T) {
 	}
 }
 
+func TestQueue_WorksInACluster(t *testing.T) {
+	server := servertest.NewRedis(t, sandbox.RedisOptions{ExtraArgs: []string{"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"}})
+	node := newFixtureOn(t, server.URL())
+	require.NoError(t, node.client.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err())
+	require.Eventually(t, func() bool {
+		return strings.Contains(node.client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+	}, 30*time.Second, 10*time.Millisecond)
+
+	f := newFixtureOn(t, server.URL()+"?addr="+strings.TrimPrefix(server.URL(), "redis://"))
+	f.put("*", NotJSON, "payload", "1")
+	f.put("*", NotJSON, "payload", "2")
+	page := f.choose(Filter{Newer: time.Hour})[0]
+	n, err := f.queue.Replay(t.Context(), page[:1])
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	n, err = f.queue.Drop(t.Context(), page)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, []string{"payload=1"}, f.source())
+	require.Empty(t, f.dead())
+}
+
 func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
-	const good = `{"device_id":"a","timestamp":"2026-11-23T12:00:00Z","latitude":1,"longitude":2,"altitude":3,"angle":4,"speed":%d,"satellites":6,"priority":0,"attributes":{"1":1}}`
+	const good = `{"device_id":"a","timestamp":"2025-06-01T12:00:00Z","latitude":1,"longitude":2,"altitude":3,"angle":4,"speed":%d,"satellites":6,"priority":0,"attributes":{"1":1}}`
 	f := newFixture(t)
 	f.put("*", RejectedByDatabase, "payload", fmt.Sprintf(good, 5))
 	f.put("*", RejectedByDatabase, "payload", fmt.Sprintf(good, 500))
 	f.put("*", MissingKey, "payload", `{}`)
 	f.put("*", NotJSON, "ts", "1")
-	f.put("*", TimestampOutOfWindow, "payload", strings.Replace(fmt.Sprintf(good, 5), "2026-11", "1970-01", 1))
+	f.put("*", TimestampOutOfWindow, "payload", strings.Replace(fmt.Sprintf(good, 5), "2025-06", "1970-01", 1))
 
 	url := servertest.Database(t)
 	if servertest.HasTimescaleDB(t) {
@@ -245,7 +270,7 @@ func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
 	}{
 		"decoding alone": {Trial{Window: window}, []string{
 			"true decodes", "true decodes", "false device_id: missing_key", "false not_json: not an object",
-			"false timestamp_out_of_window: 1970-01-23T12:00:00Z is older than --max-age 87600h0m0s",
+			"false timestamp_out_of_window: 1970-01-01T12:00:00Z is older than --max-age 87600h0m0s",
 		}},
 		"with the database": {Trial{Database: database}, []string{
 			"true a new row",

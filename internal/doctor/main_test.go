@@ -12,7 +12,7 @@ func TestMain(m *testing.M) { servertest.Main(m) }
 
 // A state that is waited for is looked for so often, and must come within this time.
 const (
-	poll               = 10 * time.Millisecond
+	poll     = 10 * time.Millisecond
 	deadline = 30 * time.Second
 )
 

@@ -97,13 +97,18 @@ func (r *report) redisServer(ctx context.Context, n node) {
 	}
 }
 
-// unchecked is for commands that an ACL may forbid: the worker does without them.
+// unchecked is for commands that the worker does without: an ACL may forbid them, and hosted
+// Redis may not have them.
 func (r *report) unchecked(check, needs string, err error) {
-	if redis.IsPermissionError(err) {
+	var refused redis.Error
+	switch {
+	case redis.IsPermissionError(err):
 		r.warn(check, "could not check: needs "+needs, "ACL SETUSER … "+needs)
-		return
+	case errors.As(err, &refused), errors.Is(err, errNoSetting):
+		r.warn(check, "could not check: "+err.Error(), "look it up where Redis is set up")
+	default:
+		r.fail(check, err.Error(), mendConnection(err))
 	}
-	r.fail(check, err.Error(), mendConnection(err))
 }
 
 // serverInfo is INFO as one map: its sections share no key.
@@ -270,7 +275,8 @@ func (r *report) unread(ctx context.Context, client redis.UniversalClient, name,
 		r.warn(check, "is trimmed, and Redis cannot tell how much is unread, since entries were deleted (XDEL)", "none: Redis can tell again when the group has read on")
 		return
 	}
-	backlog := *s.Lag + s.Pending
+	// Pending entries may have been trimmed as well.
+	backlog := min(*s.Lag+s.Pending, s.Length)
 	if float64(backlog) > nearTrimming*float64(s.Length) {
 		r.warn(check, fmt.Sprintf("is trimmed, and %d of its %d entries are unread or pending: soon positions will be lost", backlog, s.Length), mendTrimming)
 		return

@@ -66,9 +66,6 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 		{"eviction", []string{"CONFIG SET maxmemory-policy allkeys-lru"}, []string{"CONFIG SET maxmemory-policy noeviction"}, []string{
 			"failed maxmemory-policy: allkeys-lru: Redis may evict a stream, and with it positions that are not rows yet. Mend: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
 		}},
-		{"no persistence", []string{"CONFIG SET appendonly no"}, []string{"CONFIG SET appendonly yes"}, []string{
-			"warning persistence: append-only file is off: a crash of Redis loses entries that are not rows yet. Mend: CONFIG SET appendonly yes, and the same in redis.conf",
-		}},
 		{"persistence at will", []string{"CONFIG SET appendfsync no"}, []string{"CONFIG SET appendfsync everysec"}, []string{
 			"warning persistence: append-only file is synced when the system likes (appendfsync no): a crash of the machine may lose half a minute. Mend: CONFIG SET appendfsync everysec, and the same in redis.conf",
 		}},
@@ -95,7 +92,7 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 		}},
 		{"trimmed into pending entries", []string{"XTRIM s MINID 5-0"}, consumed, []string{
 			"ok stream s: 6 entries, group p with 1 consumers",
-			"warning trimming of s: is trimmed, and 8 of its 6 entries are unread or pending: soon positions will be lost. Mend: " + mendTrimming,
+			"warning trimming of s: is trimmed, and 6 of its 6 entries are unread or pending: soon positions will be lost. Mend: " + mendTrimming,
 			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Mend: " + mendTrimming,
 		}},
 		{"trimmed into unread entries", []string{"XTRIM s MINID 8-0"}, consumed, []string{
@@ -121,6 +118,12 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 			require.Equal(t, healthy, check())
 		})
 	}
+}
+
+func TestRedis_WarnsWithoutPersistence(t *testing.T) {
+	client := connect(t, servertest.NewRedis(t, sandbox.RedisOptions{}).URL())
+	require.Contains(t, summary(Redis(t.Context(), client, []string{"s"}, "p")),
+		"warning persistence: append-only file is off: a crash of Redis loses entries that are not rows yet. Mend: CONFIG SET appendonly yes, and the same in redis.conf")
 }
 
 func TestRedis_WarnsWhatAnACLForbids(t *testing.T) {
@@ -166,6 +169,13 @@ func TestRedis_WarnsWhatAnACLForbids(t *testing.T) {
 	require.NotContains(t, found[0], "topsecret")
 }
 
+func TestRedis_WarnsWhatAHostedServerLacks(t *testing.T) {
+	server := servertest.NewRedis(t, sandbox.RedisOptions{AppendOnly: true, ExtraArgs: []string{"--rename-command", "CONFIG", ""}})
+	found := strings.Join(summary(Redis(t.Context(), connect(t, server.URL()), []string{"s"}, "p")), "\n")
+	require.Contains(t, found, "warning persistence: could not check: ERR unknown command")
+	require.Contains(t, found, "ok maxmemory-policy: noeviction")
+}
+
 func TestRedis_FailsWhereNothingAnswers(t *testing.T) {
 	server := servertest.NewRedis(t, sandbox.RedisOptions{})
 	client := connect(t, server.URL())
@@ -177,7 +187,7 @@ func TestRedis_FailsWhereNothingAnswers(t *testing.T) {
 }
 
 func TestRedis_ChecksTheNodesOfACluster(t *testing.T) {
-	server := servertest.NewRedis(t, sandbox.RedisOptions{ExtraArgs: []string{"--cluster-enabled", "yes"}})
+	server := servertest.NewRedis(t, sandbox.RedisOptions{ExtraArgs: []string{"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"}})
 	node := connect(t, server.URL())
 	send(t, node, "CLUSTER ADDSLOTSRANGE 0 16383")
 	require.Eventually(t, func() bool {

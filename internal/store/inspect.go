@@ -211,21 +211,23 @@ type Row struct {
 }
 
 // NewestOf finds, of the rows with the positions' keys, the one that was written last; nil where
-// none is a row. It costs an index probe a position.
+// none is a row. It costs an index probe a position. Positions that are more than a day from the
+// middle one are left out, so that a stray clock does not bring all chunks into it.
 func (i *Inspector) NewestOf(ctx context.Context, positions []position.Position) (*Row, error) {
 	if len(positions) == 0 {
 		return nil, nil
 	}
-	params := db.NewestOfParams{FirstTs: positions[0].Timestamp, LastTs: positions[0].Timestamp}
-	for _, p := range positions {
+	sorted := slices.SortedFunc(slices.Values(positions), func(a, b position.Position) int {
+		return a.Timestamp.Compare(b.Timestamp)
+	})
+	middle := sorted[len(sorted)/2].Timestamp
+	params := db.NewestOfParams{FirstTs: middle.AddDate(0, 0, -1), LastTs: middle.AddDate(0, 0, 1)}
+	for _, p := range sorted {
+		if p.Timestamp.Before(params.FirstTs) || p.Timestamp.After(params.LastTs) {
+			continue
+		}
 		params.DeviceID = append(params.DeviceID, p.DeviceID)
 		params.Ts = append(params.Ts, p.Timestamp)
-		if p.Timestamp.Before(params.FirstTs) {
-			params.FirstTs = p.Timestamp
-		}
-		if p.Timestamp.After(params.LastTs) {
-			params.LastTs = p.Timestamp
-		}
 	}
 	rows, err := i.queries.NewestOf(ctx, params)
 	if err != nil {

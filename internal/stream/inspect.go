@@ -58,10 +58,10 @@ func Inspect(ctx context.Context, client redis.UniversalClient, stream, group st
 	groups := pipe.XInfoGroups(ctx, stream)
 	consumers := pipe.XInfoConsumers(ctx, stream, group)
 	pending := pipe.XPending(ctx, stream, group)
-	// Exec's error is the first one of these.
-	_, _ = pipe.Exec(ctx)
-	for _, cmd := range []redis.Cmder{about, groups, consumers, pending} {
-		if err := cmd.Err(); err != nil && !missing(err) {
+	_, err := pipe.Exec(ctx)
+	// Exec's is the first error of a command, or of none of them where the connection failed.
+	for _, err := range []error{err, about.Err(), groups.Err(), consumers.Err(), pending.Err()} {
+		if err != nil && !missing(err) {
 			return Info{}, fmt.Errorf("ask for the state of stream %s: %w", stream, err)
 		}
 	}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/deadletter"
+	"processor/internal/observe"
+	"processor/internal/sandbox"
+	"processor/internal/servertest"
+	"processor/internal/stream"
+)
+
+// steady replaces what differs from run to run.
+func steady(text string) string {
+	for pattern, with := range map[string]string{
+		`\d{4}-\d\d-\d\dT[0-9:.]+Z`: "TIME",
+		`[0-9.]+(ms|s) ago`:         "AGE ago",
+		`idle [0-9.]+(ms|s)`:        "idle AGE",
+	} {
+		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)
+	}
+	return text
+}
+
+func (r *rig) add(payload string) {
+	require.NoError(r.t, r.client.XAdd(r.t.Context(), &redis.XAddArgs{Stream: r.stream, Values: []any{"payload", payload}}).Err())
+}
+
+func TestStatus_ShowsEverything(t *testing.T) {
+	r := newRig(t)
+	require.Equal(t, outcome{ExitOK, "redis     ok\n  stream " + r.stream + "\n    does not exist\n    dead letters  0\n" +
+		"postgres  ok\n  newest row    – (none of the entries read last is a row)\n", ""}, r.run("status"))
+
+	r.add(goodPayload)
+	r.add(badPayload)
+	stop := r.work()
+	r.eventually(func() bool { return len(r.rows()) == 1 && len(r.dead()) == 1 })
+	stop()
+	// Two more that nobody has finished, and one that nobody has read.
+	for range 3 {
+		r.add(goodPayload)
+	}
+	for consumer, count := range map[string]int{"pod-1": 1, "pod-with-a-long-name": 1} {
+		_, err := stream.NewConsumer(r.client, r.stream, "processor", consumer).ReadNew(t.Context(), count, time.Second)
+		require.NoError(t, err)
+	}
+	got := r.run("status")
+	require.Equal(t, outcome{ExitOK, `redis     ok
+  stream ` + r.stream + `
+    length        5
+    rate          0/s added, 0/s read
+    group         processor: lag 1, pending 2, the oldest added AGE ago
+    consumers     pod-1                 pending 1, idle AGE
+                  pod-with-a-long-name  pending 1, idle AGE
+    dead letters  1: 1 missing_key
+postgres  ok
+  newest row    written AGE ago, at TIME: device two, fix of TIME
+`, ""}, outcome{got.code, steady(got.out), got.err})
+
+	var v statusView
+	require.NoError(t, json.Unmarshal([]byte(r.run("status", "--json").out), &v))
+	require.True(t, v.Redis.OK && v.Postgres.OK)
+	require.Equal(t, "two", v.Newest.DeviceID)
+	require.Equal(t, time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC), v.Newest.Timestamp)
+	require.Len(t, v.Streams, 1)
+	s := v.Streams[0]
+	require.Equal(t, int64(5), s.Length)
+	require.Equal(t, int64(1), *s.Group.Lag)
+	require.Equal(t, int64(2), s.Group.Pending)
+	require.Len(t, s.Group.Consumers, 2)
+	require.Zero(t, *s.AddedRate)
+	require.Equal(t, deadView{Total: 1, Counted: 1, ByReason: tally{"missing_key": 1}}, s.DeadLetters)
+}
+
+func TestStatus_SaysWhereItCountedSomeOfTheDeadLetters(t *testing.T) {
+	r := newRig(t)
+	pipe := r.client.Pipeline()
+	for n := range newestLetters + 5 {
+		reason := deadletter.NotJSON
+		if n < 5 {
+			reason = deadletter.TooDeep
+		}
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: stream.DeadKey(r.stream), Values: []any{"payload", "x",
+			stream.FieldReason, string(reason), stream.FieldDetail, "", stream.FieldSourceID, "1-1", stream.FieldTime, ""}})
+	}
+	_, err := pipe.Exec(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, r.run("status").out, "    dead letters  1005; of the newest 1000: 1000 not_json\n")
+}
+
+func TestStatus_ShowsTheRestWhereAServerIsDown(t *testing.T) {
+	r := newRig(t)
+	r.add(goodPayload)
+	const last = "processor: not every server could be asked\n"
+
+	t.Setenv("DATABASE_URL", "postgres://u:topsecret@127.0.0.1:1/x?sslmode=disable")
+	got := r.run("status")
+	require.Equal(t, ExitFailure, got.code)
+	require.Equal(t, last, got.err)
+	require.Contains(t, got.out, "redis     ok\n")
+	require.Contains(t, got.out, "    length        1\n")
+	require.Contains(t, got.out, "    group         processor does not exist\n")
+	require.Contains(t, got.out, "postgres  failed: connect to PostgreSQL: ")
+	require.NotContains(t, got.out, "topsecret")
+
+	t.Setenv("DATABASE_URL", r.database)
+	server := servertest.NewRedis(t, sandbox.RedisOptions{})
+	require.NoError(t, server.Kill())
+	t.Setenv("REDIS_URL", strings.Replace(server.URL(), "redis://", "redis://u:topsecret@", 1))
+	got = r.run("status")
+	require.Equal(t, ExitFailure, got.code)
+	require.Equal(t, last, got.err)
+	require.Contains(t, got.out, "redis     failed: ask for the state of stream "+r.stream)
+	require.Contains(t, got.out, "postgres  ok\n")
+	require.NotContains(t, got.out, "topsecret")
+
+	var v statusView
+	got = r.run("status", "--json")
+	require.Equal(t, ExitFailure, got.code)
+	require.NoError(t, json.Unmarshal([]byte(got.out), &v))
+	require.False(t, v.Redis.OK)
+	require.NotEmpty(t, v.Redis.Error)
+	require.True(t, v.Postgres.OK)
+}
+
+func TestStatus_FailsOnAWrongPassword(t *testing.T) {
+	r := newRig(t)
+	server := servertest.NewRedis(t, sandbox.RedisOptions{})
+	admin, err := stream.Connect(server.URL())
+	require.NoError(t, err)
+	require.NoError(t, admin.ConfigSet(t.Context(), "requirepass", "right").Err())
+	require.NoError(t, admin.Close())
+	t.Setenv("REDIS_URL", strings.Replace(server.URL(), "redis://", "redis://:topsecret@", 1))
+	got := r.run("status")
+	require.Equal(t, ExitFailure, got.code)
+	require.Contains(t, got.out, "redis     failed: ")
+	require.Contains(t, got.out, "WRONGPASS")
+	require.NotContains(t, got.out, "topsecret")
+}
+
+// firstFrames ends a watch when two views are there.
+type firstFrames struct {
+	strings.Builder
+	cancel context.CancelFunc
+}
+
+func (f *firstFrames) Write(p []byte) (int, error) {
+	n, err := f.Builder.Write(p)
+	if strings.Count(f.String(), "\n") >= 2 {
+		f.cancel()
+	}
+	return n, err
+}
+
+func TestStatus_WatchesUntilCtrlC(t *testing.T) {
+	r := newRig(t)
+	r.add(goodPayload)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &firstFrames{cancel: cancel}
+	var stderr strings.Builder
+	require.Equal(t, ExitOK, Main(ctx, []string{"status", "--watch", "--json"}, observe.BuildInfo{}, Streams{Out: out, Err: &stderr}))
+	require.Empty(t, stderr.String())
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	require.Len(t, lines, 2)
+	for _, line := range lines {
+		var v statusView
+		require.NoError(t, json.Unmarshal([]byte(line), &v))
+		require.Equal(t, int64(1), v.Streams[0].Length)
+	}
+}
+
+func TestRates_AreUnknownWhereACountIs(t *testing.T) {
+	at := func(added int64, read ...int64) stream.Info {
+		info := stream.Info{Added: added, Group: &stream.GroupInfo{}}
+		for i := range read {
+			info.Group.Read = &read[i]
+		}
+		return info
+	}
+	rate := func(before, now stream.Info) [2]string {
+		added, read := rates(before, now, 2*time.Second)
+		return [2]string{perSecond(added), perSecond(read)}
+	}
+	require.Equal(t, [2]string{"50/s", "100/s"}, rate(at(100, 100), at(200, 300)))
+	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100), at(200, 300)), "Redis had lost count")
+	require.Equal(t, [2]string{"–", "–"}, rate(at(100, 100), at(1, 1)), "flushed in between")
+	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100, 1), stream.Info{Added: 200}), "the group is gone")
+}

@@ -1,0 +1,317 @@
+package doctor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/sandbox"
+	"processor/internal/servertest"
+	"processor/internal/store"
+)
+
+func migrated(t *testing.T) string {
+	databaseURL := servertest.Database(t)
+	if servertest.HasTimescaleDB(t) {
+		execute(t, databaseURL, "CREATE EXTENSION timescaledb")
+	}
+	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
+	return databaseURL
+}
+
+func execute(t *testing.T, databaseURL string, statements ...string) {
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	for _, s := range statements {
+		_, err := conn.Exec(t.Context(), s)
+		require.NoError(t, err, s)
+	}
+}
+
+func ask(t *testing.T, databaseURL, query string) (value string) {
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	require.NoError(t, conn.QueryRow(t.Context(), query).Scan(&value))
+	return value
+}
+
+func check(t *testing.T, databaseURL string) []string {
+	return summary(Postgres(t.Context(), databaseURL))
+}
+
+func edit(t *testing.T, databaseURL string, change func(u *url.URL, query url.Values)) string {
+	u, err := url.Parse(databaseURL)
+	require.NoError(t, err)
+	query := u.Query()
+	change(u, query)
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
+	return u.String()
+}
+
+func TestPostgres_IsContentWithWhatTheMigrationsMake(t *testing.T) {
+	databaseURL := migrated(t)
+	role := ask(t, databaseURL, "SELECT current_user")
+	want := []string{
+		fmt.Sprintf("ok connection: answers: database %s as role %s", ask(t, databaseURL, "SELECT current_database()"), role),
+		"ok version: PostgreSQL " + ask(t, databaseURL, "SHOW server_version"),
+		"ok writable: takes writes",
+		"ok durability: synchronous_commit on",
+		"ok pooler: none in between",
+		"ok columns: all 10 are there, with the right types",
+	}
+	if servertest.HasTimescaleDB(t) {
+		version := ask(t, databaseURL, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+		want = append(want, "ok timescaledb: TimescaleDB "+version, "ok hypertable: positions is a hypertable")
+	} else {
+		want = append(want, "warning hypertable: positions is a plain table: no chunks, no compression, no retention by chunk; processor.allow_plain_table allows it. Mend: none if that is meant")
+	}
+	require.Equal(t, append(want,
+		"ok primary key: (device_id, ts)",
+		"ok rights: role "+role+" may SELECT, INSERT and UPDATE positions",
+		"ok migrations: all applied",
+		"ok clock: …",
+	), check(t, databaseURL))
+}
+
+func TestPostgres_KnowsARealHypertable(t *testing.T) {
+	databaseURL := servertest.TimescaleDB(t)
+	execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
+	found := check(t, databaseURL)
+	require.Contains(t, found, "ok hypertable: positions is a hypertable")
+	require.Contains(t, found, "ok primary key: (device_id, ts)")
+	require.Contains(t, strings.Join(found, "\n"), "ok timescaledb: TimescaleDB 2.")
+}
+
+func TestPostgres_FindsWhatIsWrong(t *testing.T) {
+	const undo = ". Mend: run processor migrate up, or undo the change to table positions"
+	cases := map[string]struct {
+		statements []string
+		want       []string
+	}{
+		"a column is gone": {[]string{"ALTER TABLE positions DROP COLUMN speed"}, []string{
+			"failed columns: column speed is missing" + undo,
+		}},
+		"types have changed": {[]string{"ALTER TABLE positions ALTER satellites TYPE integer, ALTER attributes TYPE text"}, []string{
+			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb" + undo,
+		}},
+		"a column must be written": {[]string{"ALTER TABLE positions ADD COLUMN owner text NOT NULL, ADD COLUMN fine text NOT NULL DEFAULT ''"}, []string{
+			"failed columns: column owner is NOT NULL without a default, so that no row can be written" + undo,
+		}},
+		"no primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey"}, []string{
+			"failed primary key: positions has none, so that a redelivered position would be a second row, or fail. Mend: ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)",
+		}},
+		"another primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey, ADD PRIMARY KEY (ts, device_id)"}, []string{
+			"failed primary key: is (ts, device_id), not (device_id, ts)" + undo,
+		}},
+		"read-only": {[]string{"ALTER DATABASE :database SET default_transaction_read_only = on"}, []string{
+			"failed writable: transactions are read-only. Mend: default_transaction_read_only = off for role, database or server",
+		}},
+		"commits that may be lost": {[]string{"ALTER DATABASE :database SET synchronous_commit = off"}, []string{
+			"warning durability: synchronous_commit is off: a crash of the server loses positions that were acknowledged already. Mend: synchronous_commit = on for role, database or server",
+		}},
+		"no table": {[]string{"DROP TABLE positions"}, []string{
+			"failed table: no table positions in the search path of role :role. Mend: run processor migrate up; or grant USAGE on its schema, or correct search_path",
+		}},
+		"no migrations table": {[]string{"DROP TABLE processor_schema_migrations"}, []string{
+			"failed migrations: not applied: 20261123000001_create_positions.sql, 20261123000002_positions_columnstore.sql. Mend: run processor migrate up",
+		}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			databaseURL := migrated(t)
+			if servertest.HasTimescaleDB(t) {
+				// A hypertable with a columnstore refuses some of these.
+				execute(t, databaseURL, "CALL remove_columnstore_policy('positions')", "ALTER TABLE positions SET (timescaledb.enable_columnstore = false)")
+			}
+			before := check(t, databaseURL)
+			names := strings.NewReplacer(":database", ask(t, databaseURL, "SELECT current_database()"), ":role", ask(t, databaseURL, "SELECT current_user"))
+			for _, s := range c.statements {
+				execute(t, databaseURL, names.Replace(s))
+			}
+			for i := range c.want {
+				c.want[i] = names.Replace(c.want[i])
+			}
+			require.Equal(t, c.want, changed(before, check(t, databaseURL)))
+		})
+	}
+}
+
+func TestPostgres_RefusesAPlainTableThatNobodyAskedFor(t *testing.T) {
+	allowed, err := sandbox.PlainTableURL(servertest.Database(t))
+	require.NoError(t, err)
+	require.NoError(t, store.MigrateUp(t.Context(), allowed))
+	strict := edit(t, allowed, func(_ *url.URL, query url.Values) { query.Del("options") })
+	const plain = "hypertable: positions is a plain table: no chunks, no compression, no retention by chunk"
+	require.Contains(t, check(t, allowed), "warning "+plain+"; processor.allow_plain_table allows it. Mend: none if that is meant")
+	require.Contains(t, check(t, strict), "failed "+plain+", since the database has no TimescaleDB. Mend: CREATE EXTENSION timescaledb, then "+mendPlain)
+}
+
+func TestPostgres_ChecksRights(t *testing.T) {
+	databaseURL := migrated(t)
+	role := "doctor_" + strings.ToLower(rand.Text())
+	execute(t, databaseURL, "CREATE ROLE "+role+" LOGIN PASSWORD 'topsecret'", "GRANT SELECT, INSERT ON positions TO "+role)
+	defer execute(t, databaseURL, "DROP OWNED BY "+role, "DROP ROLE "+role)
+	limited := edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.User = url.UserPassword(role, "topsecret") })
+
+	found := check(t, limited)
+	require.Contains(t, found, fmt.Sprintf(`failed rights: role %s lacks UPDATE on positions. Mend: GRANT UPDATE ON positions TO "%s"`, role, role))
+	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Mend: GRANT SELECT ON processor_schema_migrations TO "%s"`, role))
+	require.Contains(t, found, "ok primary key: (device_id, ts)")
+
+	execute(t, databaseURL, "GRANT UPDATE ON positions TO "+role, "GRANT SELECT ON processor_schema_migrations TO "+role)
+	require.NotContains(t, strings.Join(check(t, limited), "\n"), "failed")
+}
+
+func TestPostgres_KnowsAStandby(t *testing.T) {
+	server := servertest.NewPostgres(t)
+	directory := ask(t, server.URL("postgres"), "SHOW data_directory")
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "standby.signal"), nil, 0o644))
+	require.NoError(t, server.Restart(t.Context()))
+	require.Contains(t, check(t, server.URL("postgres")),
+		"failed writable: is a standby, which takes no writes. Mend: name the primary in DATABASE_URL, or all servers with target_session_attrs=read-write")
+}
+
+func TestPostgres_SaysWhyItCannotConnect(t *testing.T) {
+	databaseURL := edit(t, servertest.Database(t), func(_ *url.URL, query url.Values) { query.Del("options") })
+	cases := map[string]struct {
+		url  string
+		want []string
+	}{
+		"nobody listens": {edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.Host = "127.0.0.1:1" }),
+			[]string{"connection refused", "Mend: start PostgreSQL, or correct host and port in DATABASE_URL"}},
+		"no such database": {edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.Path = "absent" }),
+			[]string{"3D000", "Mend: create the database, or name another in DATABASE_URL"}},
+		"no such role": {edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.User = url.UserPassword("absent", "topsecret") }),
+			[]string{"28", "Mend: correct the role and password in DATABASE_URL"}},
+	}
+	for name, c := range cases {
+		found := check(t, c.url)
+		require.Len(t, found, 1, name)
+		require.Contains(t, found[0], "failed connection: ", name)
+		for _, part := range c.want {
+			require.Contains(t, found[0], part, name)
+		}
+	}
+}
+
+func TestPostgres_KnowsTheModeOfAPooler(t *testing.T) {
+	databaseURL := edit(t, migrated(t), func(_ *url.URL, query url.Values) { query.Del("options") })
+	const migrate = "; processor migrate needs a connection without it"
+	cases := map[string]struct {
+		config   string
+		execMode string
+		want     string
+	}{
+		"session mode": {"pool_mode = session", "", "ok pooler: in between, session mode"},
+		"transaction mode": {"pool_mode = transaction", "", "failed pooler: in between, transaction mode, does not keep prepared statements: writing fails with 42P05 or 26000. " +
+			"Mend: add default_query_exec_mode=cache_describe to DATABASE_URL, or set max_prepared_statements in pgbouncer.ini (1.21 or later)"},
+		"transaction mode, one server connection": {"pool_mode = transaction\ndefault_pool_size = 1", "cache_describe",
+			"ok pooler: in between, transaction mode, and DATABASE_URL asks for no prepared statements" + migrate},
+		"transaction mode, server connections in turn": {"pool_mode = transaction\nserver_round_robin = 1", "describe_exec",
+			"ok pooler: in between, transaction mode, and DATABASE_URL asks for no prepared statements" + migrate},
+		"statement mode": {"pool_mode = statement", "", "failed pooler: in between, statement mode, which refuses transactions. Mend: pool_mode = transaction or session in pgbouncer.ini"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			pooled := edit(t, pgBouncer(t, databaseURL, c.config), func(_ *url.URL, query url.Values) {
+				if c.execMode != "" {
+					query.Set("default_query_exec_mode", c.execMode)
+				}
+			})
+			found := check(t, pooled)
+			require.Contains(t, found, c.want)
+			require.Contains(t, found, "ok primary key: (device_id, ts)", "the rest is checked through it too")
+			require.Contains(t, found, "ok clock: …")
+		})
+	}
+	t.Run("a parameter that it refuses", func(t *testing.T) {
+		allowed, err := sandbox.PlainTableURL(pgBouncer(t, databaseURL, "pool_mode = transaction"))
+		require.NoError(t, err)
+		found := check(t, allowed)
+		require.Len(t, found, 1)
+		require.Contains(t, found[0], "Mend: PgBouncer refuses a parameter of DATABASE_URL: take it out, or add it to ignore_startup_parameters in pgbouncer.ini")
+	})
+}
+
+func TestPostgres_RefusesWaysOfSendingThatLoseAttributes(t *testing.T) {
+	databaseURL := migrated(t)
+	for _, mode := range []string{"exec", "simple_protocol"} {
+		found := check(t, edit(t, databaseURL, func(_ *url.URL, query url.Values) { query.Set("default_query_exec_mode", mode) }))
+		require.Contains(t, found, "failed statements: default_query_exec_mode="+mode+" cannot send attributes: every row would be rejected. "+
+			"Mend: take default_query_exec_mode out of DATABASE_URL; where a pooler needs it, cache_describe")
+	}
+}
+
+// pgBouncer starts one in front of the database and returns the URL of the way through it.
+func pgBouncer(t *testing.T, databaseURL, config string) string {
+	target, err := pgx.ParseConfig(databaseURL)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := listener.Addr().(*net.TCPAddr).Port
+	require.NoError(t, listener.Close())
+
+	ini := filepath.Join(t.TempDir(), "pgbouncer.ini")
+	require.NoError(t, os.WriteFile(ini, fmt.Appendf(nil, `
+[databases]
+* = host=%s port=%d user=%s password=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = any
+%s
+`, target.Host, target.Port, target.User, target.Password, port, config), 0o644))
+	binary, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		binary = "/usr/sbin/pgbouncer" // Debian's, which is not on everybody's PATH
+	}
+	args := []string{ini}
+	if os.Geteuid() == 0 { // it refuses to run as root
+		args = []string{"-u", "nobody", ini}
+	}
+	cmd := exec.Command(binary, args...)
+	log, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start(), "install Debian's pgbouncer: scripts/test does")
+	up, ended := make(chan bool, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		var seen bytes.Buffer
+		lines := bufio.NewScanner(log)
+		for lines.Scan() {
+			fmt.Fprintln(&seen, lines.Text())
+			if strings.Contains(lines.Text(), "process up") {
+				up <- true
+			}
+		}
+		up <- false
+		t.Log(seen.String())
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // at once: it need not wait for clients
+		<-ended
+		_ = cmd.Wait()
+	})
+	require.True(t, <-up, "pgbouncer did not start")
+	return edit(t, databaseURL, func(u *url.URL, query url.Values) {
+		u.Host = fmt.Sprintf("127.0.0.1:%d", port)
+		query.Set("sslmode", "disable")
+	})
+}
