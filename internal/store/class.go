@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -19,8 +20,9 @@ const (
 	// BadRow: a value that the table does not take. The batch is halved until the row stands
 	// alone; that row is rejected, the others land.
 	BadRow Class = "bad_row"
-	// Schema: table, column, constraint, database or right is missing. The batch is held until
-	// somebody mends it: the row is not at fault and is never rejected for this.
+	// Schema: table, column, constraint, database or right is missing, a column was added that
+	// has to be written, or a pooler in between does not keep prepared statements. The batch is
+	// held until somebody mends it: the row is not at fault and is never rejected for this.
 	Schema Class = "schema"
 	// Limit: the batch is too much for a limit of the server. It is halved; a row that meets
 	// the limit alone waits, and is reported, but never dropped.
@@ -43,12 +45,24 @@ func Classify(err error) Class {
 	var pgErr *pgconn.PgError
 	switch {
 	case errors.As(err, &pgErr):
+		if pgErr.Code == notNullViolation && !written(pgErr.ColumnName) {
+			return Schema // somebody added the column: every row would fail
+		}
 		return classifyState(pgErr.Code)
 	case errors.Is(err, context.Canceled):
 		return Canceled
 	default:
 		return Unavailable
 	}
+}
+
+// notNullViolation is the SQLSTATE of a value that is missing.
+const notNullViolation = "23502"
+
+// written tells whether the service writes this column of positions. An error that names no
+// column is taken to mean one of its own.
+func written(column string) bool {
+	return column == "" || slices.ContainsFunc(WrittenColumns(), func(c Column) bool { return c.Name == column })
 }
 
 func classifyState(state string) Class {
@@ -64,7 +78,7 @@ func classifyState(state string) Class {
 		"57P03", // cannot_connect_now
 		"25006": // read_only_sql_transaction: a standby, until the failover is through
 		return Unavailable
-	case "23502", // not_null_violation
+	case notNullViolation,
 		"23503", // foreign_key_violation
 		"23514": // check_violation
 		return BadRow
@@ -74,7 +88,9 @@ func classifyState(state string) Class {
 		"42P10", // invalid_column_reference: no unique constraint for ON CONFLICT
 		"42501", // insufficient_privilege
 		"3F000", // invalid_schema_name
-		"3D000": // invalid_catalog_name: no such database
+		"3D000", // invalid_catalog_name: no such database
+		"26000", // invalid_sql_statement_name: a pooler gave another connection, see mendFor
+		"42P05": // duplicate_prepared_statement: likewise
 		return Schema
 	case "53200", // out_of_memory
 		"53400", // configuration_limit_exceeded

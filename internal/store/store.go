@@ -76,7 +76,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection pool: %w", err)
 	}
-	return &Store{pool: pool, opts: opts, trouble: trouble{logger: opts.Logger, tell: opts.Events.Trouble}}, nil
+	return &Store{pool: pool, opts: opts, trouble: newTrouble(opts.Logger, opts.Events.Trouble)}, nil
 }
 
 // Close closes all connections. Every Writer must be done.
@@ -156,6 +156,10 @@ func mendFor(err error) string {
 		return "GRANT SELECT, INSERT, UPDATE ON positions TO the service's role"
 	case "3D000":
 		return "create the database, or name another in DATABASE_URL"
+	case "26000", "42P05":
+		return "add default_query_exec_mode=cache_describe to DATABASE_URL: a pooler such as PgBouncer in transaction mode does not keep prepared statements"
+	case notNullViolation:
+		return "give column " + pgErr.ColumnName + " of positions a default, or let it be null"
 	}
 	if pgErr.Code[:2] == "28" {
 		return "correct the role and password in DATABASE_URL, or the server's pg_hba.conf"

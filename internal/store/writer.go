@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"processor/db"
@@ -58,11 +59,11 @@ func (r *Rejection) Detail() string {
 
 // Writer writes batches, one at a time; its buffers serve the next. Not safe for concurrent use.
 type Writer struct {
-	store *Store
-	batch Batch
-	order []int32
-	waves []db.UpsertPositionsParams
-	rows  []db.CopyPositionsParams
+	store  *Store
+	batch  Batch
+	order  []int32
+	waves  []db.UpsertPositionsParams
+	source copySource
 }
 
 // NewWriter returns a Writer on the store's connections. It needs no closing.
@@ -79,7 +80,11 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 	w.batch = batch
 	w.sort()
 	var r Result
+	w.aside = nil
 	err := w.settle(ctx, w.order, !batch.Redelivered, &r)
+	if err == nil {
+		err = w.settleAside(ctx, &r)
+	}
 	w.batch = Batch{} // the positions are the caller's again
 	return r, err
 }
@@ -103,8 +108,8 @@ func compareKeys(a, b *position.Position) int {
 	return a.Timestamp.Compare(b.Timestamp)
 }
 
-// settle writes the rows until each has its outcome. What an error means decides Classify.
-// fresh rows may go by COPY; whatever failed once goes by upsert, since it may be there.
+// settle writes the rows until each has its outcome, or has been put aside. What an error means
+// decides Classify. fresh rows may go by COPY; whatever may be there goes by upsert.
 func (w *Writer) settle(ctx context.Context, rows []int32, fresh bool, r *Result) error {
 	if len(rows) == 0 {
 		return nil
@@ -112,15 +117,17 @@ func (w *Writer) settle(ctx context.Context, rows []int32, fresh bool, r *Result
 	pause := newBackoff()
 	for {
 		err := w.attempt(ctx, rows, fresh, r)
-		fresh = false
 		if err == nil {
-			w.store.trouble.over()
+			if len(w.aside) == 0 {
+				w.store.trouble.over(w)
+			}
 			return nil
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if errors.Is(err, errKeyExists) {
+			fresh = false
 			continue
 		}
 		class := Classify(err)
@@ -128,20 +135,61 @@ func (w *Writer) settle(ctx context.Context, rows []int32, fresh bool, r *Result
 		divisible := class == BadRow || class == Limit || class == Unexpected && w.batch.LastChance
 		switch {
 		case divisible && len(rows) > 1:
-			half := len(rows) / 2
-			if err := w.settle(ctx, rows[:half], false, r); err != nil {
-				return err
-			}
-			return w.settle(ctx, rows[half:], false, r)
+			// The server has refused all of them, so none is there: what was fresh still is.
+			return w.divide(ctx, rows, fresh && class == BadRow, r)
 		case class == BadRow, divisible && w.batch.LastChance:
 			r.Rejected = append(r.Rejected, rejection(int(rows[0]), class, err))
 			return nil
 		}
-		w.store.trouble.failed(class, err)
+		w.store.trouble.failed(w, class, err)
+		if class == Limit { // this row alone: the others need not wait for it
+			w.aside = append(w.aside, rows[0])
+			return nil
+		}
+		fresh = false
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
 			return err
 		}
 	}
+}
+
+// A batch that holds a bad row is cut into eighths, so that little is sent in vain, and near the
+// row into halves, so that there are few commits: 10,000 rows with 5 bad ones then take 1.4 times
+// as long as without, and with halves alone 1.7 times.
+const (
+	manyParts = 8
+	fewRows   = 64
+)
+
+func (w *Writer) divide(ctx context.Context, rows []int32, fresh bool, r *Result) error {
+	parts := 2
+	if len(rows) > fewRows {
+		parts = manyParts
+	}
+	for part := range slices.Chunk(rows, (len(rows)+parts-1)/parts) {
+		if err := w.settle(ctx, part, fresh, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleAside writes the rows that met a limit of the server alone, again and again.
+func (w *Writer) settleAside(ctx context.Context, r *Result) error {
+	pause := newBackoff()
+	for len(w.aside) > 0 {
+		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+			return err
+		}
+		rows := w.aside
+		w.aside = nil
+		for i := range rows {
+			if err := w.settle(ctx, rows[i:i+1], false, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (w *Writer) failed(class Class, err error) {
@@ -171,7 +219,7 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, fresh bool, r *Resul
 	if fresh && !w.repeats(rows) && w.store.fresh.useCopy() {
 		path, write = PathCopy, w.copy
 	}
-	inserted, merged, err := write(ctx, db.New(conn.Conn()), rows)
+	inserted, merged, err := write(ctx, conn.Conn(), rows)
 	if err != nil {
 		return err
 	}
@@ -185,24 +233,9 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, fresh bool, r *Resul
 }
 
 // copy sends the rows by COPY. A key that is there already fails all of them: errKeyExists.
-func (w *Writer) copy(ctx context.Context, queries *db.Queries, rows []int32) (inserted, merged int, err error) {
-	w.rows = w.rows[:0]
-	for _, row := range rows {
-		p := &w.batch.Positions[row]
-		w.rows = append(w.rows, db.CopyPositionsParams{
-			DeviceID:   p.DeviceID,
-			Ts:         p.Timestamp,
-			Latitude:   p.Latitude,
-			Longitude:  p.Longitude,
-			Altitude:   p.Altitude,
-			Angle:      p.Angle,
-			Speed:      p.Speed,
-			Satellites: int16(p.Satellites),
-			Priority:   int16(p.Priority),
-			Attributes: p.Attributes,
-		})
-	}
-	n, err := queries.CopyPositions(ctx, w.rows)
+func (w *Writer) copy(ctx context.Context, conn *pgx.Conn, rows []int32) (inserted, merged int, err error) {
+	w.source.reset(w.batch.Positions, rows)
+	n, err := db.New(copyConn{conn, &w.source}).CopyPositions(ctx, nil)
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) && pgErr.Code == uniqueViolation {
 		w.store.fresh.violated()
@@ -217,8 +250,8 @@ func (w *Writer) copy(ctx context.Context, queries *db.Queries, rows []int32) (i
 
 // upsert sends one statement for the first occurrence of each key, one for the second, and so
 // on, all in one round trip and, since there is one Sync, one implicit transaction.
-func (w *Writer) upsert(ctx context.Context, queries *db.Queries, rows []int32) (inserted, merged int, err error) {
-	results := queries.UpsertPositions(ctx, w.split(rows))
+func (w *Writer) upsert(ctx context.Context, conn *pgx.Conn, rows []int32) (inserted, merged int, err error) {
+	results := db.New(conn).UpsertPositions(ctx, w.split(rows))
 	results.QueryRow(func(_ int, row db.UpsertPositionsRow, rowErr error) {
 		inserted += int(row.Inserted)
 		merged += int(row.Merged)
