@@ -2,6 +2,8 @@ package store
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,36 +14,46 @@ type trouble struct {
 	logger *slog.Logger
 	tell   func(class Class, since time.Time, err error) // may be nil
 
-	mu    sync.Mutex
-	class Class // empty while all is well
-	since time.Time
+	mu      sync.Mutex
+	writers map[*Writer]Class // those that hold a batch, and why
+	since   time.Time
 }
 
-func (t *trouble) failed(class Class, err error) {
+func newTrouble(logger *slog.Logger, tell func(Class, time.Time, error)) trouble {
+	return trouble{logger: logger, tell: tell, writers: map[*Writer]Class{}}
+}
+
+// failed notes that the writer has to wait.
+func (t *trouble) failed(w *Writer, class Class, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.class == "" {
+	if len(t.writers) == 0 {
 		t.since = time.Now()
 	}
+	known := slices.Contains(slices.Collect(maps.Values(t.writers)), class)
+	t.writers[w] = class
 	if t.tell != nil {
 		t.tell(class, t.since, err)
 	}
-	if t.class == class {
+	if known {
 		return
 	}
-	t.class = class
 	t.logger.Warn("positions cannot be written; the batch is held and tried again",
 		"class", class, "error", err, "mend", mendFor(err))
 }
 
-func (t *trouble) over() {
+// over notes that the writer need not wait any more. It is over when that is so for all of them.
+func (t *trouble) over(w *Writer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.class == "" {
+	if t.writers[w] == "" {
+		return
+	}
+	delete(t.writers, w)
+	if len(t.writers) > 0 {
 		return
 	}
 	t.logger.Info("positions are written again", "after", time.Since(t.since).Round(time.Millisecond).String())
-	t.class = ""
 	if t.tell != nil {
 		t.tell("", t.since, nil)
 	}
@@ -50,5 +62,5 @@ func (t *trouble) over() {
 func (t *trouble) now() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.class != ""
+	return len(t.writers) > 0
 }

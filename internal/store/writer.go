@@ -62,6 +62,7 @@ type Writer struct {
 	store  *Store
 	batch  Batch
 	order  []int32
+	aside  []int32 // rows that met a limit of the server alone
 	waves  []db.UpsertPositionsParams
 	source copySource
 }
