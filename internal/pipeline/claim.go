@@ -16,7 +16,7 @@ func (r *reader) claim(ctx, work context.Context) error {
 	if time.Now().Before(r.claimAt) || !r.pipeline.Store.Healthy() {
 		return nil
 	}
-	claimed, err := r.consumer.Claim(ctx, r.pipeline.Options.ClaimIdle, r.cursor, r.size.count())
+	claimed, err := r.consumer.Claim(ctx, r.pipeline.Options.ClaimIdle, r.cursor, r.size.count(0, 0))
 	if err != nil {
 		return err
 	}

@@ -81,8 +81,7 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 		if err := r.claim(ctx, work); err != nil {
 			return err
 		}
-		asked := r.size.count()
-		b, err := r.consumer.ReadNew(ctx, asked, stream.BlockTimeout)
+		b, backlog, err := r.readNew(ctx)
 		if err != nil {
 			return err
 		}
@@ -92,12 +91,11 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 		if len(b.Entries) == 0 {
 			continue
 		}
-		r.size.observe(len(b.Entries), b.Bytes)
 		if !r.hand(work, b) {
 			return nil
 		}
-		if len(b.Entries) == asked {
-			continue // a backlog: the next batch may fly beside this one
+		if backlog {
+			continue // the next batch may fly beside this one
 		}
 		// No backlog. One batch at a time, and not more often than every linger: a trickle
 		// costs the database few commits, and what arrives meanwhile forms the next batch.
@@ -107,6 +105,31 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 		}
 	}
 	return nil
+}
+
+// readNew waits for entries and takes what is there, up to a batch. It reads in several replies
+// rather than one: the client copies a reply each time that it outgrows its buffer, and the size
+// of the entries is known before many are asked for. It reports whether there is a backlog.
+func (r *reader) readNew(ctx context.Context) (b stream.Batch, backlog bool, err error) {
+	block := stream.BlockTimeout
+	for {
+		asked := r.size.count(len(b.Entries), b.Bytes)
+		if asked == 0 {
+			return b, true, nil
+		}
+		more, err := r.consumer.ReadNew(ctx, asked, block)
+		if err != nil {
+			return stream.Batch{}, false, err
+		}
+		if len(more.Entries) > 0 {
+			r.size.observe(len(more.Entries), more.Bytes)
+			b.Add(more)
+		}
+		if len(more.Entries) < asked {
+			return b, false, nil
+		}
+		block = 0
+	}
 }
 
 // joined tells the group's first creation, which is a start, from every later one: then it was
@@ -130,7 +153,7 @@ func (r *reader) readPending(ctx, work context.Context) error {
 	total := 0
 	for ctx.Err() == nil {
 		r.loop.Beat()
-		b, err := r.consumer.ReadPending(ctx, after, r.size.count())
+		b, err := r.consumer.ReadPending(ctx, after, r.size.count(0, 0))
 		if err != nil {
 			return err
 		}

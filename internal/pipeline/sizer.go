@@ -1,24 +1,34 @@
 package pipeline
 
-// sizer picks COUNT so that a reply stays below a number of bytes. Redis counts entries, not
+// sizer picks COUNT so that a batch stays below a number of bytes. Redis counts entries, not
 // bytes, so it goes by the entries seen: cautious at first, and after large ones for a while.
 type sizer struct {
 	maxEntries int
 	maxBytes   int
-	perEntry   float64 // bytes; the larger of the last batch's mean and the decayed mean before
+	perEntry   float64 // bytes; the larger of the last reply's mean and half the mean before
 }
 
-// firstGuess of an entry's size keeps the first read small enough even for large payloads.
-const firstGuess = 16 << 10
+// replyEntries bounds one reply. Its memory is what a sudden change to large entries can cost.
+const replyEntries = 1000
+
+// firstGuess of an entry's size keeps the first read small even for large payloads.
+const firstGuess = 64 << 10
 
 func newSizer(maxEntries, maxBytes int) sizer {
 	return sizer{maxEntries: maxEntries, maxBytes: maxBytes, perEntry: firstGuess}
 }
 
-func (s *sizer) count() int {
-	return min(max(int(float64(s.maxBytes)/s.perEntry), 1), s.maxEntries)
+// count says how many entries to ask for when a batch has that many entries and bytes already;
+// 0 where it is full.
+func (s *sizer) count(entries, bytes int) int {
+	room := min(int(float64(s.maxBytes-bytes)/s.perEntry), s.maxEntries-entries, replyEntries)
+	if entries == 0 {
+		return max(room, 1) // an entry that is larger than a batch has to be read too
+	}
+	return max(room, 0)
 }
 
+// observe learns from a reply.
 func (s *sizer) observe(entries, bytes int) {
 	s.perEntry = max(float64(bytes)/float64(entries), s.perEntry/2)
 }

@@ -22,75 +22,79 @@ const (
 	bufferKey = "__buffer_b64"
 )
 
-// bag is where the attributes of one position lie in the decoder's output.
-type bag struct{ start, end int }
-
-// emptyBag marks a payload without attributes.
-var emptyBag = bag{start: -1}
-
-// attributes rewrites the IO bag into what jsonb gets. Numbers keep their digits, since they
-// are copied as text; sentinels become a number and a \x string.
-func (d *Decoder) attributes() (bag, error) {
+// attributes reads the IO bag and returns what jsonb gets. Most bags go as they are: digits
+// stay, since nothing is parsed. The others are rewritten into the decoder's memory.
+func (d *Decoder) attributes() ([]byte, error) {
 	const key = "attributes"
 	if err := d.expect(key, jx.Object); err != nil {
-		return bag{}, err
+		return nil, err
 	}
-	if d.escaped {
-		if err := d.checkAhead(); err != nil {
-			return bag{}, err
-		}
+	raw, err := d.json.Raw()
+	if err != nil {
+		return nil, err
+	}
+	if !d.escaped && plain(raw) {
+		return raw[:len(raw):len(raw)], nil
+	}
+	// The library would turn a lone surrogate into U+FFFD without a word. A backslash stands
+	// only in strings, so one look over the whole bag finds all of them.
+	if err := checkEscapes(raw); err != nil {
+		return nil, &Error{Reason: UnstorableString, Key: key, Detail: err.Error()}
 	}
 	start := len(d.out.Buf)
+	d.bag.ResetBytes(raw)
 	if err := d.object(1); err != nil {
 		d.out.Buf = d.out.Buf[:start]
 		var e *Error
 		if errors.As(err, &e) {
 			e.Key = key
 		}
-		return bag{}, err
-	}
-	return bag{start, len(d.out.Buf)}, nil
-}
-
-func (d *Decoder) bytes(b bag) []byte {
-	if b == emptyBag {
-		return []byte("{}")
+		return nil, err
 	}
 	// The capacity ends with the content: an append by the caller cannot reach the neighbour.
-	return d.out.Buf[b.start:b.end:b.end]
+	return d.out.Buf[start:len(d.out.Buf):len(d.out.Buf)], nil
 }
 
-// checkAhead looks over the escapes of the whole bag before it is read: the library would
-// turn a lone surrogate into U+FFFD without a word. A backslash stands only in strings.
-func (d *Decoder) checkAhead() error {
-	return d.json.Capture(func(ahead *jx.Decoder) error {
-		raw, err := ahead.Raw()
-		if err != nil {
-			return err
+// plain tells whether a bag without backslashes, valid JSON otherwise, holds nothing to be
+// rewritten and nothing that jsonb could refuse: no sentinel, no nesting, no number that is
+// long or has an exponent. It may say no of a bag that does; then that is read value by value.
+func plain(raw []byte) bool {
+	return len(raw) <= numericFractionDigits &&
+		bytes.LastIndexByte(raw, '{') == 0 &&
+		bytes.IndexByte(raw, '[') < 0 &&
+		!hasExponent(raw, 'e') && !hasExponent(raw, 'E')
+}
+
+// hasExponent tells whether the letter follows a digit anywhere, in a string or in a number.
+func hasExponent(raw []byte, letter byte) bool {
+	for {
+		i := bytes.IndexByte(raw, letter)
+		if i < 0 {
+			return false
 		}
-		if err := checkEscapes(raw); err != nil {
-			return &Error{Reason: UnstorableString, Key: "attributes", Detail: err.Error()}
+		if i > 0 && '0' <= raw[i-1] && raw[i-1] <= '9' {
+			return true
 		}
-		return nil
-	})
+		raw = raw[i+1:]
+	}
 }
 
 // value copies the next JSON value to the output.
 func (d *Decoder) value(depth int) error {
-	switch kind := d.json.Next(); kind {
+	switch kind := d.bag.Next(); kind {
 	case jx.Object:
 		return d.object(depth + 1)
 	case jx.Array:
 		return d.array(depth + 1)
 	case jx.String:
-		text, err := d.json.StrBytes()
+		text, err := d.bag.StrBytes()
 		if err != nil {
 			return err
 		}
 		d.out.ByteStr(text)
 		return nil
 	default: // number, true, false, null
-		raw, err := d.json.Raw()
+		raw, err := d.bag.Raw()
 		if err != nil {
 			return err
 		}
@@ -106,7 +110,7 @@ func (d *Decoder) object(depth int) error {
 	if depth > MaxDepth {
 		return &Error{Reason: TooDeep, Detail: fmt.Sprintf("nested deeper than %d", MaxDepth)}
 	}
-	keys, err := d.json.ObjIter()
+	keys, err := d.bag.ObjIter()
 	if err != nil {
 		return err
 	}
@@ -143,7 +147,7 @@ func (d *Decoder) array(depth int) error {
 	if depth > MaxDepth {
 		return &Error{Reason: TooDeep, Detail: fmt.Sprintf("nested deeper than %d", MaxDepth)}
 	}
-	values, err := d.json.ArrIter()
+	values, err := d.bag.ArrIter()
 	if err != nil {
 		return err
 	}
@@ -177,12 +181,12 @@ func (d *Decoder) sentinel(key []byte) sentinel {
 	default:
 		return s
 	}
-	if d.json.Next() != jx.String {
+	if d.bag.Next() != jx.String {
 		return s
 	}
 	// A Capture reads ahead and then puts the decoder back; its error comes up again when the
 	// value is read for good.
-	_ = d.json.Capture(func(ahead *jx.Decoder) error {
+	_ = d.bag.Capture(func(ahead *jx.Decoder) error {
 		text, err := ahead.StrBytes()
 		s.text = text
 		return err

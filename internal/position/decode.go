@@ -25,18 +25,19 @@ const (
 	maxAngle   = math.MaxUint16
 )
 
-// Decoder turns payloads into positions. It keeps the attributes of all positions since the
-// last Reset in one buffer, so that a batch costs a few allocations rather than thousands.
-// The zero Decoder is ready; it is not safe for concurrent use.
+// Decoder turns payloads into positions. Attributes that have to be rewritten lie in one buffer
+// for all positions since the last Reset, so that a batch costs a few allocations rather than
+// thousands. The zero Decoder is ready; it is not safe for concurrent use.
 type Decoder struct {
 	json jx.Decoder
 	// escaped: the payload holds a backslash somewhere, which is rare.
 	escaped bool
-	// out holds the rewritten attributes.
+	// bag reads attributes that are rewritten, out takes them.
+	bag jx.Decoder
 	out jx.Writer
 }
 
-// Reset gives the decoder's memory back for reuse: the Attributes of every position decoded
+// Reset takes the decoder's memory back for reuse: the Attributes of every position decoded
 // since the last Reset become invalid.
 func (d *Decoder) Reset() {
 	d.out.Buf = d.out.Buf[:0]
@@ -57,8 +58,8 @@ const (
 )
 
 // Decode reads one payload: what JavaScript's JSON.stringify made of a record. Unknown
-// top-level keys are ignored. The position's Attributes are valid until the next Reset; the
-// payload is free again when Decode returns. Every error is an *Error.
+// top-level keys are ignored. The position's Attributes lie in the payload or in the decoder's
+// memory: they are valid until the payload changes or Reset is called. Every error is an *Error.
 func (d *Decoder) Decode(payload []byte) (Position, error) {
 	if !utf8.Valid(payload) {
 		return Position{}, &Error{Reason: NotJSON, Detail: "not valid UTF-8"}
@@ -76,7 +77,6 @@ func (d *Decoder) Decode(payload []byte) (Position, error) {
 	var (
 		p    Position
 		seen int
-		bag  = emptyBag
 	)
 	for keys.Next() {
 		switch string(keys.Key()) {
@@ -108,7 +108,7 @@ func (d *Decoder) Decode(payload []byte) (Position, error) {
 			seen |= keyPriority
 			p.Priority, err = d.uint8("priority")
 		case "attributes":
-			bag, err = d.attributes()
+			p.Attributes, err = d.attributes()
 		default:
 			err = d.json.Skip()
 		}
@@ -125,7 +125,9 @@ func (d *Decoder) Decode(payload []byte) (Position, error) {
 	if seen != allKeys {
 		return Position{}, &Error{Reason: MissingKey, Key: firstMissing(seen)}
 	}
-	p.Attributes = d.bytes(bag)
+	if p.Attributes == nil {
+		p.Attributes = []byte("{}")
+	}
 	return p, nil
 }
 

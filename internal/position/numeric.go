@@ -14,7 +14,7 @@ const (
 
 // numericHolds tells whether PostgreSQL's numeric can hold a number that is valid JSON.
 func numericHolds(number []byte) bool {
-	e := bytes.IndexAny(number, "eE")
+	e := max(bytes.IndexByte(number, 'e'), bytes.IndexByte(number, 'E'))
 	if e < 0 && len(number) <= numericFractionDigits {
 		return true // the common case: too short to break a limit
 	}

@@ -18,6 +18,6 @@ type Position struct {
 	Altitude, Angle, Speed float32
 	// Satellites used for the fix; Priority as the tracker gave it.
 	Satellites, Priority uint8
-	// Attributes is a JSON object that jsonb accepts. It lies in memory of the Decoder.
+	// Attributes is a JSON object that jsonb accepts, in memory that Decode says whose it is.
 	Attributes []byte
 }

@@ -32,6 +32,11 @@ func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) error {
 	if len(letters) == 0 {
 		return nil
 	}
+	// Redis undoes nothing: where the key holds something else, MULTI would acknowledge and not
+	// copy. Everything else that can refuse XADD (memory, rights, disk) refuses the whole MULTI.
+	if err := c.client.XLen(ctx, DeadKey(c.stream)).Err(); err != nil {
+		return fmt.Errorf("dead-letter %d entries of stream %s to %s: %w", len(letters), c.stream, DeadKey(c.stream), err)
+	}
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	_, err := c.client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		ids := make([]ID, len(letters))

@@ -3,10 +3,16 @@ package stream
 // Batch is what one read delivered.
 type Batch struct {
 	Entries []Entry
-	// Bytes is the size of Redis's reply, which the entries keep alive.
+	// Bytes is the size of Redis's replies, which the entries keep alive.
 	Bytes int
 	// Redelivered: these entries were delivered before, so their rows may be there already.
 	Redelivered bool
+}
+
+// Add appends what a further read of the same stream delivered.
+func (b *Batch) Add(more Batch) {
+	b.Entries = append(b.Entries, more.Entries...)
+	b.Bytes += more.Bytes
 }
 
 // Entry is one entry of a stream. Its slices lie in the reply that it came with: whoever keeps

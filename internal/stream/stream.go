@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,15 @@ func (c *Consumer) Stream() string { return c.stream }
 // MKSTREAM) and reports whether it did. The group begins at 0: entries that were there before
 // it are read too, since a duplicate is harmless and a gap is not.
 func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
+	// Looked for first: a Redis without memory refuses XGROUP CREATE even where there is nothing
+	// to create, and such a Redis above all has to be read.
+	groups, err := c.client.XInfoGroups(ctx, c.stream).Result()
+	if err != nil && !missing(err) {
+		return false, fmt.Errorf("look for consumer group %s on stream %s: %w", c.group, c.stream, err)
+	}
+	if slices.ContainsFunc(groups, func(g redis.XInfoGroup) bool { return g.Name == c.group }) {
+		return false, nil
+	}
 	err = c.client.XGroupCreateMkStream(ctx, c.stream, c.group, "0").Err()
 	if redis.HasErrorPrefix(err, "BUSYGROUP") {
 		return false, nil
@@ -48,14 +58,18 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 }
 
 // ReadNew delivers up to count entries that no consumer of the group has had (XREADGROUP … >).
-// It waits up to block for the first one, in whole milliseconds, at least one; an empty batch
-// and no error means that none came. Delivered entries are pending for this consumer until
-// Ack or DeadLetter, even where the reply is lost: after an error read what is pending.
+// It waits up to block for the first one, in whole milliseconds; 0 does not wait. An empty batch
+// and no error means that none came. Delivered entries are pending for this consumer until Ack
+// or DeadLetter, even where the reply is lost: after an error read what is pending.
 func (c *Consumer) ReadNew(ctx context.Context, count int, block time.Duration) (Batch, error) {
-	cmd := redis.NewRawCmd(ctx,
-		"xreadgroup", "group", c.group, c.name,
-		"count", count, "block", max(block.Milliseconds(), 1),
-		"streams", c.stream, ">")
+	if block < time.Millisecond { // BLOCK 0 would wait for ever
+		cmd := redis.NewRawCmd(ctx, "xreadgroup", "group", c.group, c.name, "count", count,
+			"streams", c.stream, ">")
+		cmd.SetFirstKeyPos(7)
+		return c.read(ctx, cmd)
+	}
+	cmd := redis.NewRawCmd(ctx, "xreadgroup", "group", c.group, c.name, "count", count,
+		"block", block.Milliseconds(), "streams", c.stream, ">")
 	cmd.SetFirstKeyPos(9)
 	return c.read(ctx, cmd)
 }

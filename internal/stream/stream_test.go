@@ -137,6 +137,26 @@ func TestConsumer_DeadLettersWithEveryField(t *testing.T) {
 	}, dead[0].Values)
 }
 
+// MULTI undoes nothing. Where the copy cannot be written the entry must stay pending.
+func TestConsumer_AcknowledgesNothingWithoutItsCopy(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	a := f.add(t, "payload", "x")
+	batch, err := f.ReadNew(t.Context(), 10, shortBlock)
+	require.NoError(t, err)
+	dead := DeadKey(f.stream)
+	require.NoError(t, f.client.Set(t.Context(), dead, "no stream", 0).Err())
+	letters := []Letter{{Entry: &batch.Entries[0], Reason: "not_json"}}
+	require.True(t, redis.HasErrorPrefix(f.DeadLetter(t.Context(), letters), "WRONGTYPE"))
+	require.Equal(t, map[string]int64{"me " + a.String(): 1}, f.pending(t))
+
+	require.NoError(t, f.client.Del(t.Context(), dead).Err())
+	require.NoError(t, f.DeadLetter(t.Context(), letters))
+	require.Empty(t, f.pending(t))
+	require.Equal(t, int64(1), f.client.XLen(t.Context(), dead).Val())
+}
+
 func TestConsumer_Stats(t *testing.T) {
 	f := newFixture(t)
 	_, err := f.EnsureGroup(t.Context())
