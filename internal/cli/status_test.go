@@ -49,7 +49,9 @@ func TestStatus_ShowsEverything(t *testing.T) {
 		r.add(goodPayload)
 	}
 	for consumer, count := range map[string]int{"pod-1": 1, "pod-with-a-long-name": 1} {
-		_, err := stream.NewConsumer(r.client, r.stream, "processor", consumer).ReadNew(t.Context(), count, time.Second)
+		c := stream.NewConsumer(r.client, r.stream, "processor", consumer)
+		_, err := c.ReadNew(t.Context(), new(stream.Batch), count, time.Second)
+		require.NoError(t, c.Close())
 		require.NoError(t, err)
 	}
 	got := r.run("status")

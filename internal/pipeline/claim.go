@@ -40,18 +40,13 @@ func (r *reader) claim(ctx, work context.Context) error {
 	return err
 }
 
-// without leaves out what this process has in flight.
+// without leaves out what this process has in flight, or had just now.
 func (r *reader) without(b stream.Batch) stream.Batch {
 	if len(b.Entries) == 0 {
 		return b
 	}
 	mine := map[stream.ID]bool{}
 	for _, f := range r.flying {
-		select {
-		case <-f.done:
-			continue
-		default:
-		}
 		for i := range f.Entries {
 			mine[f.Entries[i].ID] = true
 		}

@@ -23,7 +23,7 @@ type reader struct {
 	consumer *stream.Consumer
 	batches  chan<- *batch
 	size     sizer
-	flying   []*batch // handed over, and not known to be done
+	flying   []*batch // handed over, and not released
 	loop     *observe.Loop
 	logger   *slog.Logger
 	member   bool // the group was there before
@@ -49,6 +49,7 @@ func (p *Pipeline) newReader(c *stream.Consumer, batches chan<- *batch) *reader 
 // consumer: a reply that was lost on the way left its entries there.
 func (r *reader) run(ctx, work context.Context) {
 	defer r.loop.Done()
+	defer r.consumer.Close()
 	pause := newBackoff()
 	for ctx.Err() == nil {
 		err := r.read(ctx, work, pause.Reset)
@@ -108,8 +109,8 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 }
 
 // readNew waits for entries and takes what is there, up to a batch. It reads in several replies
-// rather than one: the client copies a reply each time that it outgrows its buffer, and the size
-// of the entries is known before many are asked for. It reports whether there is a backlog.
+// rather than one, so that the size of the entries is known before many are asked for. It
+// reports whether there is a backlog.
 func (r *reader) readNew(ctx context.Context) (b stream.Batch, backlog bool, err error) {
 	block := stream.BlockTimeout
 	for {
@@ -117,15 +118,15 @@ func (r *reader) readNew(ctx context.Context) (b stream.Batch, backlog bool, err
 		if asked == 0 {
 			return b, true, nil
 		}
-		more, err := r.consumer.ReadNew(ctx, asked, block)
+		before := b.Bytes
+		came, err := r.consumer.ReadNew(ctx, &b, asked, block)
 		if err != nil {
 			return stream.Batch{}, false, err
 		}
-		if len(more.Entries) > 0 {
-			r.size.observe(len(more.Entries), more.Bytes)
-			b.Add(more)
+		if came > 0 {
+			r.size.observe(came, b.Bytes-before)
 		}
-		if len(more.Entries) < asked {
+		if came < asked {
 			return b, false, nil
 		}
 		block = 0
@@ -203,11 +204,13 @@ func (r *reader) handBatch(work context.Context, b *batch) bool {
 	}
 }
 
+// track keeps the batch until it is done, and gives back the memory of those that are.
 func (r *reader) track(b *batch) {
 	still := r.flying[:0]
 	for _, f := range r.flying {
 		select {
 		case <-f.done:
+			f.Release()
 		default:
 			still = append(still, f)
 		}
@@ -217,12 +220,13 @@ func (r *reader) track(b *batch) {
 
 // wait returns when no batch of this stream is in flight, or ctx ends.
 func (r *reader) wait(ctx context.Context) {
-	for _, f := range r.flying {
-		if !r.waitFor(ctx, f) {
+	for len(r.flying) > 0 {
+		if !r.waitFor(ctx, r.flying[0]) {
 			return
 		}
+		r.flying[0].Release()
+		r.flying = r.flying[1:]
 	}
-	r.flying = r.flying[:0]
 }
 
 func (r *reader) waitFor(ctx context.Context, b *batch) bool {

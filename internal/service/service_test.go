@@ -315,9 +315,10 @@ func TestService_FinishesWhatWasPending(t *testing.T) {
 	_, err := c.EnsureGroup(t.Context())
 	require.NoError(t, err)
 	for range 2 { // the process before read 1000 and died
-		_, err = c.ReadNew(t.Context(), 500, time.Millisecond)
+		_, err = c.ReadNew(t.Context(), new(stream.Batch), 500, time.Millisecond)
 		require.NoError(t, err)
 	}
+	require.NoError(t, c.Close())
 	require.Equal(t, int64(1000), r.pending())
 	trimmed, err := r.client.XRangeN(t.Context(), r.stream, "-", "+", 3).Result()
 	require.NoError(t, err)

@@ -71,7 +71,7 @@ func parseClaim(reply []byte) (Claimed, error) {
 	if claimed.Next.id, err = parseIDBytes(text); err != nil {
 		return Claimed{}, err
 	}
-	if claimed.Entries, err = r.entries(); err != nil {
+	if claimed.Entries, err = r.entries(nil); err != nil {
 		return Claimed{}, err
 	}
 	claimed.Trimmed, err = r.array()

@@ -1,18 +1,44 @@
 package stream
 
-// Batch is what one read delivered.
+import "sync"
+
+// Batch is what one or more reads of a stream delivered.
 type Batch struct {
 	Entries []Entry
 	// Bytes is the size of Redis's replies, which the entries keep alive.
 	Bytes int
 	// Redelivered: these entries were delivered before, so their rows may be there already.
 	Redelivered bool
+
+	replies []*buffer
 }
 
-// Add appends what a further read of the same stream delivered.
-func (b *Batch) Add(more Batch) {
-	b.Entries = append(b.Entries, more.Entries...)
-	b.Bytes += more.Bytes
+func (b *Batch) keep(reply *buffer) { b.replies = append(b.replies, reply) }
+
+// Release gives the memory of the entries back for further reads: no slice of them may be used
+// any more. A batch that is never released is merely garbage.
+func (b *Batch) Release() {
+	for _, reply := range b.replies {
+		reply.home.Put(reply)
+	}
+	b.Entries, b.replies = nil, nil
+}
+
+// buffer holds one reply of Redis.
+type buffer struct {
+	bytes []byte
+	home  *sync.Pool
+}
+
+// buffers are replies that wait to be used again; the garbage collector takes what is not
+// used for long.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *buffer {
+	if free, ok := b.pool.Get().(*buffer); ok {
+		return free
+	}
+	return &buffer{home: &b.pool}
 }
 
 // Entry is one entry of a stream. Its slices lie in the reply that it came with: whoever keeps

@@ -43,7 +43,7 @@ func TestInspect_TellsOfStreamAndGroup(t *testing.T) {
 	want.Group = &GroupInfo{Read: counted(0), Lag: counted(3)}
 	require.Equal(t, want, f.inspect(t), "nothing read")
 
-	_, err = f.ReadNew(t.Context(), 2, time.Second)
+	_, err = f.readNew(t, 2)
 	require.NoError(t, err)
 	f.ack(t, first)
 	want.Group = &GroupInfo{
@@ -103,10 +103,10 @@ func TestRecentlySettled_LooksBeforeWhatIsInFlight(t *testing.T) {
 		added[i] = f.add(t, "payload", string(rune('a'+i)))
 	}
 	gone := NewConsumer(f.client, f.stream, f.group, "gone")
-	_, err = gone.ReadNew(t.Context(), 3, time.Second)
+	_, err = readNew(t, gone, 3)
 	require.NoError(t, err)
 	f.ack(t, added[:2]...)
-	_, err = f.ReadNew(t.Context(), 4, time.Second)
+	_, err = f.readNew(t, 4)
 	require.NoError(t, err)
 	f.ack(t, added[3:5]...)
 
@@ -121,7 +121,7 @@ func TestDeadLetters_TakesLettersApart(t *testing.T) {
 	// Fields of one name, bytes that are no text, and fields that look like the letter's own.
 	fields := []any{"payload", "first", "b", "\xff\x00\r\n", "payload", "second", FieldReason, "mine", FieldSQLState, "mine"}
 	source := f.add(t, fields...)
-	b, err := f.ReadNew(t.Context(), 1, time.Second)
+	b, err := f.readNew(t, 1)
 	require.NoError(t, err)
 	before := time.Now().Truncate(time.Microsecond)
 	require.NoError(t, f.DeadLetter(t.Context(), []Letter{

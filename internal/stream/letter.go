@@ -101,5 +101,5 @@ func parseRange(reply []byte) ([]Entry, error) {
 		return nil, asReplyError(reply)
 	}
 	r := respReader{buf: reply}
-	return r.entries()
+	return r.entries(nil)
 }

@@ -21,7 +21,20 @@ func newFixture(t testing.TB) fixture {
 	client, err := Connect(servertest.Redis(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	return fixture{client, NewConsumer(client, servertest.StreamName(t), "processor", "me")}
+	c := NewConsumer(client, servertest.StreamName(t), "processor", "me")
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return fixture{client, c}
+}
+
+// readNew reads into a batch of its own.
+func (f fixture) readNew(t testing.TB, count int) (Batch, error) {
+	return readNew(t, f.Consumer, count)
+}
+
+func readNew(t testing.TB, c *Consumer, count int) (b Batch, err error) {
+	_, err = c.ReadNew(t.Context(), &b, count, shortBlock)
+	t.Cleanup(func() { _ = c.Close() })
+	return b, err
 }
 
 func (f fixture) add(t testing.TB, fields ...any) ID {

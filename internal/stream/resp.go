@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 var errProtocol = errors.New("reply is not RESP2 as XREADGROUP sends it")
@@ -23,23 +24,23 @@ func (replyError) RedisError() {}
 //	*1 *2 $stream *n (*2 $id *m ($field $value)…)…
 //
 // where *-1 in place of *m stands for a pending entry that is no longer on the stream. The
-// entries point into reply.
-func parseRead(reply []byte) ([]Entry, error) {
+// entries are appended to those given and point into reply.
+func parseRead(entries []Entry, reply []byte) ([]Entry, error) {
 	if len(reply) > 0 && reply[0] == '-' {
-		return nil, asReplyError(reply)
+		return entries, asReplyError(reply)
 	}
 	r := respReader{buf: reply}
 	streams, err := r.array()
 	if err != nil || streams <= 0 {
-		return nil, err
+		return entries, err
 	}
 	if n, err := r.array(); err != nil || n != 2 {
-		return nil, errors.Join(errProtocol, err)
+		return entries, errors.Join(errProtocol, err)
 	}
 	if _, err := r.bulk(); err != nil {
-		return nil, err
+		return entries, err
 	}
-	return r.entries()
+	return r.entries(entries)
 }
 
 func asReplyError(reply []byte) error {
@@ -52,15 +53,17 @@ type respReader struct {
 	pos int
 }
 
-func (r *respReader) entries() ([]Entry, error) {
+func (r *respReader) entries(entries []Entry) ([]Entry, error) {
 	n, err := r.array()
 	if err != nil {
-		return nil, err
+		return entries, err
 	}
-	entries := make([]Entry, max(n, 0))
-	for i := range entries {
-		if err := r.entry(&entries[i]); err != nil {
-			return nil, fmt.Errorf("entry %d of %d: %w", i+1, n, err)
+	before := len(entries)
+	entries = slices.Grow(entries, max(n, 0))[:before+max(n, 0)]
+	for i := range entries[before:] {
+		entries[before+i] = Entry{}
+		if err := r.entry(&entries[before+i]); err != nil {
+			return entries[:before], fmt.Errorf("entry %d of %d: %w", i+1, n, err)
 		}
 	}
 	return entries, nil

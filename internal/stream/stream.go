@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,13 +19,20 @@ import (
 var ErrNoGroup = errors.New("consumer group does not exist")
 
 // Consumer is one member of a consumer group on one stream. Its methods are safe for
-// concurrent use; the client stays the caller's.
+// concurrent use, but for ReadNew and Close; the client stays the caller's.
 type Consumer struct {
 	client redis.UniversalClient
 	stream string
 	group  string
 	name   string
+
+	wire    *wire    // of ReadNew; nil while there is none
+	command []string // of ReadNew, for reuse
+	buffers buffers
 }
+
+// replyTimeout is how long Redis may take for a reply, beyond the time that a read waits.
+const replyTimeout = 3 * time.Second
 
 // NewConsumer names the consumer that the methods act as. It talks to nobody yet.
 func NewConsumer(client redis.UniversalClient, stream, group, name string) *Consumer {
@@ -57,21 +65,53 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 	return true, nil
 }
 
-// ReadNew delivers up to count entries that no consumer of the group has had (XREADGROUP … >).
-// It waits up to block for the first one, in whole milliseconds; 0 does not wait. An empty batch
-// and no error means that none came. Delivered entries are pending for this consumer until Ack
-// or DeadLetter, even where the reply is lost: after an error read what is pending.
-func (c *Consumer) ReadNew(ctx context.Context, count int, block time.Duration) (Batch, error) {
-	if block < time.Millisecond { // BLOCK 0 would wait for ever
-		cmd := redis.NewRawCmd(ctx, "xreadgroup", "group", c.group, c.name, "count", count,
-			"streams", c.stream, ">")
-		cmd.SetFirstKeyPos(7)
-		return c.read(ctx, cmd)
+// ReadNew delivers up to count entries that no consumer of the group has had (XREADGROUP … >)
+// and adds them to the batch. It waits up to block for the first one, in whole milliseconds; 0
+// does not wait. It returns how many came: 0 and no error means none. Delivered entries are
+// pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
+// error read what is pending. One ReadNew at a time.
+func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
 	}
-	cmd := redis.NewRawCmd(ctx, "xreadgroup", "group", c.group, c.name, "count", count,
-		"block", block.Milliseconds(), "streams", c.stream, ">")
-	cmd.SetFirstKeyPos(9)
-	return c.read(ctx, cmd)
+	if c.wire == nil {
+		w, err := c.dial(ctx)
+		if err != nil {
+			return 0, err
+		}
+		c.wire = w
+	}
+	command := append(c.command[:0], "XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count))
+	if block >= time.Millisecond { // BLOCK 0 would wait for ever
+		command = append(command, "BLOCK", strconv.FormatInt(block.Milliseconds(), 10))
+	}
+	c.command = append(command, "STREAMS", c.stream, ">")
+
+	buf := c.buffers.get()
+	reply, err := c.wire.do(ctx, block+replyTimeout, buf.bytes[:0], c.command...)
+	buf.bytes = reply
+	before := len(batch.Entries)
+	if err == nil {
+		batch.Entries, err = parseRead(batch.Entries, reply)
+	}
+	if err != nil {
+		// Whatever the error says, of a server that moved or is a replica now: the next call
+		// finds the right one.
+		return 0, errors.Join(c.readError(err), c.Close())
+	}
+	batch.Bytes += len(reply)
+	batch.keep(buf)
+	return len(batch.Entries) - before, nil
+}
+
+// Close closes the connection of ReadNew; another ReadNew opens it again.
+func (c *Consumer) Close() error {
+	if c.wire == nil {
+		return nil
+	}
+	err := c.wire.conn.Close()
+	c.wire = nil
+	return err
 }
 
 // ReadPending delivers again up to count of the entries that are pending for this consumer,
@@ -88,8 +128,7 @@ func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch,
 	return batch, err
 }
 
-// read sends the command and takes the reply as it comes over the wire: the client's own
-// reader would build a map and eight strings for every entry.
+// read sends a command for which speed does not matter.
 func (c *Consumer) read(ctx context.Context, cmd *redis.RawCmd) (Batch, error) {
 	// A command with a context that is over would still be sent.
 	if err := ctx.Err(); err != nil {
@@ -98,16 +137,20 @@ func (c *Consumer) read(ctx context.Context, cmd *redis.RawCmd) (Batch, error) {
 	err := c.client.Process(ctx, cmd)
 	var entries []Entry
 	if err == nil {
-		entries, err = parseRead(cmd.Val())
+		entries, err = parseRead(nil, cmd.Val())
 	}
-	switch {
-	case redis.HasErrorPrefix(err, "NOGROUP"), redis.HasErrorPrefix(err, "UNBLOCKED"):
-		// UNBLOCKED: the stream vanished while the read waited.
-		return Batch{}, fmt.Errorf("read stream %s: %w", c.stream, ErrNoGroup)
-	case err != nil:
-		return Batch{}, fmt.Errorf("read stream %s: %w", c.stream, err)
+	if err != nil {
+		return Batch{}, c.readError(err)
 	}
 	return Batch{Entries: entries, Bytes: len(cmd.Val())}, nil
+}
+
+func (c *Consumer) readError(err error) error {
+	// UNBLOCKED: the stream vanished while the read waited.
+	if redis.HasErrorPrefix(err, "NOGROUP") || redis.HasErrorPrefix(err, "UNBLOCKED") {
+		return fmt.Errorf("read stream %s: %w", c.stream, ErrNoGroup)
+	}
+	return fmt.Errorf("read stream %s: %w", c.stream, err)
 }
 
 // Ack takes the entries off the group's pending list (XACK) and returns how many were on it. A

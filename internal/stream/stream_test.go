@@ -20,20 +20,20 @@ func TestConsumer_ReadsAcknowledgesAndLeaves(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, created, "it was there")
 
-	empty, err := f.ReadNew(t.Context(), 10, shortBlock)
+	empty, err := f.readNew(t, 10)
 	require.NoError(t, err)
 	require.Empty(t, empty.Entries)
 
 	a := f.add(t, "ts", "1", "device_id", "d", "codec", "8E", "payload", "first")
 	b := f.add(t, "payload", "second \r\n$5\r\n", "more", "")
 	c := f.add(t, "other", "field")
-	first, err := f.ReadNew(t.Context(), 2, shortBlock)
+	first, err := f.readNew(t, 2)
 	require.NoError(t, err)
 	require.False(t, first.Redelivered)
 	require.Equal(t, []ID{a, b}, ids(first))
 	require.Equal(t, "first", string(first.Entries[0].Payload))
 	require.Equal(t, "second \r\n$5\r\n", string(first.Entries[1].Payload))
-	second, err := f.ReadNew(t.Context(), 2, shortBlock)
+	second, err := f.readNew(t, 2)
 	require.NoError(t, err)
 	require.Equal(t, []ID{c}, ids(second))
 	require.Nil(t, second.Entries[0].Payload)
@@ -71,7 +71,7 @@ func TestConsumer_ReadsWhatIsPendingAgain(t *testing.T) {
 	for range 5 {
 		added = append(added, f.add(t, "payload", "x"))
 	}
-	_, err = f.ReadNew(t.Context(), 4, shortBlock)
+	_, err = f.readNew(t, 4)
 	require.NoError(t, err)
 	require.NoError(t, f.client.XDel(t.Context(), f.stream, added[1].String()).Err())
 
@@ -90,7 +90,7 @@ func TestConsumer_ReadsWhatIsPendingAgain(t *testing.T) {
 
 func TestConsumer_TellsThatTheGroupIsGone(t *testing.T) {
 	f := newFixture(t)
-	_, err := f.ReadNew(t.Context(), 1, shortBlock)
+	_, err := f.readNew(t, 1)
 	require.ErrorIs(t, err, ErrNoGroup)
 	_, err = f.ReadPending(t.Context(), ID{}, 1)
 	require.ErrorIs(t, err, ErrNoGroup)
@@ -107,7 +107,7 @@ func TestConsumer_BeginsAtTheFirstEntry(t *testing.T) {
 	a := f.add(t, "payload", "before the group")
 	_, err := f.EnsureGroup(t.Context())
 	require.NoError(t, err)
-	b, err := f.ReadNew(t.Context(), 10, shortBlock)
+	b, err := f.readNew(t, 10)
 	require.NoError(t, err)
 	require.Equal(t, []ID{a}, ids(b))
 }
@@ -118,7 +118,7 @@ func TestConsumer_DeadLettersWithEveryField(t *testing.T) {
 	require.NoError(t, err)
 	a := f.add(t, "ts", "1", "device_id", "d", "codec", "8E", "payload", "\x00\xff")
 	b := f.add(t, "payload", "good")
-	batch, err := f.ReadNew(t.Context(), 10, shortBlock)
+	batch, err := f.readNew(t, 10)
 	require.NoError(t, err)
 
 	require.NoError(t, f.DeadLetter(t.Context(), nil))
@@ -143,7 +143,7 @@ func TestConsumer_AcknowledgesNothingWithoutItsCopy(t *testing.T) {
 	_, err := f.EnsureGroup(t.Context())
 	require.NoError(t, err)
 	a := f.add(t, "payload", "x")
-	batch, err := f.ReadNew(t.Context(), 10, shortBlock)
+	batch, err := f.readNew(t, 10)
 	require.NoError(t, err)
 	dead := DeadKey(f.stream)
 	require.NoError(t, f.client.Set(t.Context(), dead, "no stream", 0).Err())
@@ -164,10 +164,10 @@ func TestConsumer_Stats(t *testing.T) {
 	for range 3 {
 		f.add(t, "payload", "x")
 	}
-	batch, err := f.ReadNew(t.Context(), 1, shortBlock)
+	batch, err := f.readNew(t, 1)
 	require.NoError(t, err)
 	require.NoError(t, f.DeadLetter(t.Context(), []Letter{{Entry: &batch.Entries[0]}}))
-	_, err = f.ReadNew(t.Context(), 1, shortBlock)
+	_, err = f.readNew(t, 1)
 	require.NoError(t, err)
 
 	stats, err := f.Stats(t.Context())
@@ -196,7 +196,7 @@ func TestConsumer_FindsWhatWasTrimmedUnread(t *testing.T) {
 	for range 10 {
 		f.add(t, "payload", "x")
 	}
-	_, err = f.ReadNew(t.Context(), 3, shortBlock)
+	_, err = f.readNew(t, 3)
 	require.NoError(t, err)
 	trimmed := func() (int64, Stats) {
 		stats, err := f.Stats(t.Context())
@@ -222,7 +222,7 @@ func TestConsumer_FindsWhatWasTrimmedUnread(t *testing.T) {
 	require.Zero(t, n)
 	require.Equal(t, int64(2), *stats.Lag)
 
-	batch, err := f.ReadNew(t.Context(), 10, shortBlock)
+	batch, err := f.readNew(t, 10)
 	require.NoError(t, err)
 	require.Len(t, batch.Entries, 2, "the group stands where it stood")
 	n, stats = trimmed()
@@ -234,7 +234,7 @@ func TestConsumer_FindsWhatWasTrimmedUnread(t *testing.T) {
 		f.add(t, "payload", "x")
 	}
 	require.NoError(t, f.client.XTrimMaxLen(t.Context(), f.stream, 1).Err())
-	_, err = f.ReadNew(t.Context(), 10, shortBlock)
+	_, err = f.readNew(t, 10)
 	require.NoError(t, err)
 	n, _ = trimmed()
 	require.Equal(t, int64(3), n)
@@ -249,7 +249,7 @@ func TestConsumer_ClaimsFromOthers(t *testing.T) {
 	for range 5 {
 		added = append(added, f.add(t, "payload", "x"))
 	}
-	_, err = other.ReadNew(t.Context(), 4, shortBlock)
+	_, err = readNew(t, other, 4)
 	require.NoError(t, err)
 	_, err = other.ReadPending(t.Context(), ID{}, 2) // delivers two of them again
 	require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestConsumer_ClaimsFromOthers(t *testing.T) {
 	gone, err := f.RemoveGone(t.Context(), time.Hour)
 	require.NoError(t, err)
 	require.Empty(t, gone)
-	_, err = NewConsumer(f.client, f.stream, f.group, "busy").ReadNew(t.Context(), 1, shortBlock)
+	_, err = readNew(t, NewConsumer(f.client, f.stream, f.group, "busy"), 1)
 	require.NoError(t, err)
 	gone, err = f.RemoveGone(t.Context(), 0)
 	require.NoError(t, err)
@@ -327,20 +327,20 @@ func TestConnect_TakesEveryKindOfServer(t *testing.T) {
 
 func TestParseRead_RefusesWhatIsNoReply(t *testing.T) {
 	good := "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"
-	entries, err := parseRead([]byte(good))
+	entries, err := parseRead(nil, []byte(good))
 	require.NoError(t, err)
 	require.Equal(t, ID{1, 2}, entries[0].ID)
 	for cut := range len(good) {
-		entries, err := parseRead([]byte(good[:cut]))
+		entries, err := parseRead(nil, []byte(good[:cut]))
 		require.Error(t, err, "cut to %d bytes: %v", cut, entries)
 	}
 	for _, bad := range []string{":1\r\n", "*1\r\n:1\r\n", strings.Replace(good, "1-2", "1x2", 1), strings.Replace(good, "$7", "$9999999999999999999", 1)} {
-		_, err := parseRead([]byte(bad))
+		_, err := parseRead(nil, []byte(bad))
 		require.Error(t, err, bad)
 	}
-	_, err = parseRead([]byte("-NOGROUP No such key\r\n"))
+	_, err = parseRead(nil, []byte("-NOGROUP No such key\r\n"))
 	require.True(t, redis.HasErrorPrefix(err, "NOGROUP"))
-	none, err := parseRead([]byte("*-1\r\n"))
+	none, err := parseRead(nil, []byte("*-1\r\n"))
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
@@ -348,7 +348,7 @@ func TestParseRead_RefusesWhatIsNoReply(t *testing.T) {
 func FuzzParseRead(f *testing.F) {
 	f.Add([]byte("*1\r\n*2\r\n$1\r\ns\r\n*2\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n*2\r\n$3\r\n1-3\r\n*-1\r\n"))
 	f.Fuzz(func(t *testing.T, reply []byte) {
-		entries, err := parseRead(reply)
+		entries, err := parseRead(nil, reply)
 		if err != nil {
 			return
 		}
@@ -375,7 +375,7 @@ func BenchmarkParseRead(b *testing.B) {
 		if n%1000 != 0 { // one operation is one entry
 			continue
 		}
-		if _, err := parseRead(raw); err != nil {
+		if _, err := parseRead(nil, raw); err != nil {
 			b.Fatal(err)
 		}
 	}
