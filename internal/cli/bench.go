@@ -24,7 +24,7 @@ type benchCmd struct {
 	Streams   int `env:"BENCH_STREAMS" default:"1" range:"1..100" placeholder:"N" group:"Load:" help:"Streams to spread the positions over, by device (default: ${default})."`
 	Rounds    int `env:"BENCH_ROUNDS" default:"5" range:"1..1000" placeholder:"N" group:"Load:" help:"How often to measure everything; medians are reported (default: ${default})."`
 
-	BatchSize int `env:"BENCH_BATCH_SIZE" default:"5000" range:"1..100000" placeholder:"ENTRIES" group:"Worker:" help:"Most entries in a batch, and rows in a COPY (default: ${default})."`
+	BatchSize int `env:"BENCH_BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Worker:" help:"Most entries in a batch, and rows in a COPY (default: ${default})."`
 	Writers   int `env:"BENCH_WRITERS" default:"4" range:"1..64" placeholder:"N" group:"Worker:" help:"Batches that the worker writes at once (default: ${default})."`
 
 	Replay      bool          `env:"BENCH_REPLAY" group:"Load:" help:"Also drain the same entries once more, with all rows there already."`

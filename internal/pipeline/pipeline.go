@@ -89,6 +89,7 @@ type batch struct {
 	consumer *stream.Consumer
 	// lastChance: a single entry that was delivered too often.
 	lastChance bool
+	handed     time.Time     // to a worker
 	done       chan struct{} // closed when the worker is through with it, however that ended
 }
 

@@ -17,6 +17,10 @@ const beatInterval = time.Second
 // hangs takes the client's timeout and a reconnect.
 const maxSilence = 30 * time.Second
 
+// patience is how long the next read waits for a batch in flight. One that takes longer is held
+// because of the database, perhaps for a single row: what comes after it is then read beside it.
+const patience = 10 * time.Second
+
 // reader reads one stream and hands batches to the workers.
 type reader struct {
 	pipeline *Pipeline
@@ -61,8 +65,7 @@ func (r *reader) run(ctx, work context.Context) {
 		if sleep(ctx, pause.NextBackOff()) != nil {
 			return
 		}
-		// What this process has in flight is pending too, and must not be read twice.
-		r.wait(ctx)
+		r.wait(ctx) // else what is in flight would be delivered once more
 	}
 }
 
@@ -161,9 +164,13 @@ func (r *reader) readPending(ctx, work context.Context) error {
 		if len(b.Entries) == 0 {
 			break
 		}
-		total += len(b.Entries)
 		after = b.Entries[len(b.Entries)-1].ID
 		r.size.observe(len(b.Entries), b.Bytes)
+		b = r.without(b)
+		if len(b.Entries) == 0 {
+			continue
+		}
+		total += len(b.Entries)
 		if ok, err := r.handRedelivered(ctx, work, b); err != nil || !ok {
 			return err
 		}
@@ -215,21 +222,27 @@ func (r *reader) track(b *batch) {
 			still = append(still, f)
 		}
 	}
+	b.handed = time.Now()
 	r.flying = append(still, b)
 }
 
-// wait returns when no batch of this stream is in flight, or ctx ends.
+// wait returns when no batch of this stream is in flight, but for those that patience has run out
+// for, or when ctx ends.
 func (r *reader) wait(ctx context.Context) {
-	for len(r.flying) > 0 {
-		if !r.waitFor(ctx, r.flying[0]) {
-			return
+	held := r.flying[:0]
+	for _, f := range r.flying {
+		if r.waitFor(ctx, f) {
+			f.Release()
+			continue
 		}
-		r.flying[0].Release()
-		r.flying = r.flying[1:]
+		held = append(held, f)
 	}
+	r.flying = held
 }
 
 func (r *reader) waitFor(ctx context.Context, b *batch) bool {
+	enough := time.NewTimer(time.Until(b.handed.Add(patience)))
+	defer enough.Stop()
 	ticker := time.NewTicker(beatInterval)
 	defer ticker.Stop()
 	for {
@@ -238,6 +251,8 @@ func (r *reader) waitFor(ctx context.Context, b *batch) bool {
 			return true
 		case <-ticker.C:
 			r.loop.Beat()
+		case <-enough.C:
+			return false
 		case <-ctx.Done():
 			return false
 		}

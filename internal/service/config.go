@@ -32,7 +32,7 @@ type Config struct {
 	Group    string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
 	Consumer string   `name:"redis-consumer" env:"REDIS_CONSUMER" placeholder:"NAME" group:"Redis:" help:"Name of this consumer, its own in the group and the same after a restart (default: the host's name)."`
 
-	BatchSize       int           `env:"BATCH_SIZE" default:"5000" range:"1..100000" placeholder:"ENTRIES" group:"Batches:" help:"Most entries in a batch (default: ${default})."`
+	BatchSize       int           `env:"BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Batches:" help:"Most entries in a batch (default: ${default})."`
 	BatchBytes      int           `env:"BATCH_BYTES" default:"16777216" range:"65536..1073741824" placeholder:"BYTES" group:"Batches:" help:"Size in bytes that a batch should stay below, judged by the entries before it (default: ${default})."`
 	Linger          time.Duration `env:"LINGER" default:"5ms" range:"0s..10s" placeholder:"DURATION" group:"Batches:" help:"Least time between two reads of a stream without backlog: bounds commits a second (default: ${default})."`
 	Writers         int           `env:"WRITERS" default:"4" range:"1..64" placeholder:"N" group:"Batches:" help:"Batches written at once, each over a database connection of its own (default: ${default})."`

@@ -82,15 +82,9 @@ func classifyState(state string) Class {
 		"23503", // foreign_key_violation
 		"23514": // check_violation
 		return BadRow
-	case "42P01", // undefined_table
-		"42703", // undefined_column
-		"42804", // datatype_mismatch
-		"42P10", // invalid_column_reference: no unique constraint for ON CONFLICT
-		"42501", // insufficient_privilege
-		"3F000", // invalid_schema_name
+	case "3F000", // invalid_schema_name
 		"3D000", // invalid_catalog_name: no such database
-		"26000", // invalid_sql_statement_name: a pooler gave another connection, see mendFor
-		"42P05": // duplicate_prepared_statement: likewise
+		"26000": // invalid_sql_statement_name: a pooler gave another connection, see mendFor
 		return Schema
 	case "53200", // out_of_memory
 		"53400", // configuration_limit_exceeded
@@ -105,7 +99,11 @@ func classifyState(state string) Class {
 		return Unavailable
 	case "22", "54": // data exceptions, program limits
 		return BadRow
-	case "28": // invalid authorization
+	case "28", // invalid authorization
+		// The statement does not fit the database: 42P01 undefined_table, 42703 undefined_column,
+		// 42804 datatype_mismatch, 42883 undefined_function (an operator, for another type), 42P10
+		// no unique constraint for ON CONFLICT, 42501 insufficient_privilege, 42P05 as 26000.
+		"42":
 		return Schema
 	default:
 		return Unexpected

@@ -11,11 +11,16 @@ const (
 	PathUpsert = "upsert"
 )
 
-// uniqueViolation is the SQLSTATE of a key that is there already.
-const uniqueViolation = "23505"
+// SQLSTATEs of a COPY that the upsert can do instead.
+const (
+	uniqueViolation = "23505" // a key is there already
+	wrongBinary     = "22P03" // a column has another type than COPY's encoder knows
+	wrongMessage    = "08P01" // likewise, where the server expects more bytes
+)
 
-// errKeyExists: a COPY met a key that is there already and left nothing behind.
-var errKeyExists = errors.New("a key exists already")
+// errNotByCopy: a COPY met a key that is there already, or a column whose type somebody changed,
+// and left nothing behind.
+var errNotByCopy = errors.New("rows cannot be written by COPY")
 
 // After a violation that many batches go by upsert before COPY is tried again, twice as many
 // after each further one: a replay then pays for a failed COPY less and less often, while a

@@ -211,6 +211,21 @@ func TestMigrations_AgreeWithTheDbmateCLI(t *testing.T) {
 	})
 }
 
+func TestStore_RefusesModesThatLoseTypes(t *testing.T) {
+	for _, mode := range []string{"exec", "simple_protocol"} {
+		_, err := Open(t.Context(), with(t, "postgres://u:secret@localhost/d", "default_query_exec_mode", mode), Options{})
+		require.ErrorContains(t, err, "use cache_describe")
+		require.NotContains(t, err.Error(), "secret")
+	}
+	url := with(t, migrated(t), "default_query_exec_mode", "cache_describe")
+	w := open(t, url, Options{}).NewWriter()
+	for _, want := range []Result{{Inserted: 1}, {Unchanged: 1}} {
+		got, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}, Redelivered: true})
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
 func TestStore_CheckSchemaNamesTheMend(t *testing.T) {
 	cases := map[string]struct {
 		break_ string

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -59,6 +60,12 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
+	switch config.ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+		// Without the statement's types the driver sends jsonb[] as bytea[]: every upsert would
+		// look like one of bad rows.
+		return nil, errors.New("database URL: default_query_exec_mode exec and simple_protocol are not allowed; behind PgBouncer in transaction mode use cache_describe")
+	}
 	opts.Writers = max(opts.Writers, 1)
 	if opts.WriteTimeout == 0 {
 		opts.WriteTimeout = 30 * time.Second
@@ -82,7 +89,8 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 // Close closes all connections. Every Writer must be done.
 func (s *Store) Close() { s.pool.Close() }
 
-// Healthy tells whether no batch is being held because of trouble with the database.
+// Healthy tells whether no batch is being held because of trouble with the database. A row that
+// alone meets a limit of the server is none.
 func (s *Store) Healthy() bool { return !s.trouble.now() }
 
 // Ping tells whether the database answers.

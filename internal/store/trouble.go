@@ -33,7 +33,7 @@ func (t *trouble) failed(w *Writer, class Class, err error) {
 	known := slices.Contains(slices.Collect(maps.Values(t.writers)), class)
 	t.writers[w] = class
 	if t.tell != nil {
-		t.tell(class, t.since, err)
+		t.tell(class, t.since, explain(err))
 	}
 	if known {
 		return
@@ -59,8 +59,14 @@ func (t *trouble) over(w *Writer) {
 	}
 }
 
+// now tells whether there is trouble beyond single rows that wait for a limit.
 func (t *trouble) now() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.writers) > 0
+	for _, class := range t.writers {
+		if class != Limit {
+			return true
+		}
+	}
+	return false
 }

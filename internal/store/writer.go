@@ -86,6 +86,9 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 	if err == nil {
 		err = w.settleAside(ctx, &r)
 	}
+	if err == nil {
+		w.store.trouble.over(w)
+	}
 	w.batch = Batch{} // the positions are the caller's again
 	return r, err
 }
@@ -116,23 +119,29 @@ func (w *Writer) settle(ctx context.Context, rows []int32, fresh bool, r *Result
 		return nil
 	}
 	pause := newBackoff()
+	refused := false // by COPY
 	for {
 		err := w.attempt(ctx, rows, fresh, r)
 		if err == nil {
-			if len(w.aside) == 0 {
-				w.store.trouble.over(w)
+			if refused {
+				w.store.fresh.violated()
 			}
 			return nil
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if errors.Is(err, errKeyExists) {
+		if errors.Is(err, errNotByCopy) {
 			fresh = false
 			continue
 		}
 		class := Classify(err)
 		w.failed(class, err)
+		if class == BadRow && fresh && len(rows) == 1 {
+			// COPY converts no types: where somebody changed a column's, the upsert may well do.
+			fresh, refused = false, true
+			continue
+		}
 		divisible := class == BadRow || class == Limit || class == Unexpected && w.batch.LastChance
 		switch {
 		case divisible && len(rows) > 1:
@@ -233,16 +242,15 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, fresh bool, r *Resul
 	return nil
 }
 
-// copy sends the rows by COPY. A key that is there already fails all of them: errKeyExists.
+// copy sends the rows by COPY. Where that cannot be, none of them is written: errNotByCopy.
 func (w *Writer) copy(ctx context.Context, conn *pgx.Conn, rows []int32) (inserted, merged int, err error) {
 	w.source.reset(w.batch.Positions, rows)
 	n, err := db.New(copyConn{conn, &w.source}).CopyPositions(ctx, nil)
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code == uniqueViolation {
+	switch state := sqlState(err); {
+	case state == uniqueViolation, state == wrongBinary, state == wrongMessage, err == nil && n == 0:
 		w.store.fresh.violated()
-		return 0, 0, errKeyExists
-	}
-	if err != nil {
+		return 0, 0, errNotByCopy
+	case err != nil:
 		return 0, 0, err
 	}
 	w.store.fresh.copied()

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,30 +26,35 @@ type Letter struct {
 	SQLState string
 }
 
+// bury copies one entry and acknowledges it, in one step for Redis. A script rather than MULTI:
+// where XADD fails, as it does if the key holds no stream, MULTI would acknowledge all the same.
+// An entry that is on the stream and no longer pending was buried before, and the answer lost.
+const bury = `
+local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
+if not pending.err and #pending == 0 and #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) > 0 then
+	return 0
+end
+redis.call('XADD', KEYS[2], '*', unpack(ARGV, 3))
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+return 1
+`
+
 // DeadLetter copies the entries with all their fields to the dead-letter stream and takes them
-// off the pending list, in one MULTI: either both happen or neither. Where the answer is lost,
-// a repetition may leave a second copy; no entry is ever left without one.
+// off the pending list; each entry either both or neither. A repetition leaves no second copy.
 func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) error {
-	if len(letters) == 0 {
-		return nil
-	}
-	// Redis undoes nothing: where the key holds something else, MULTI would acknowledge and not
-	// copy. Everything else that can refuse XADD (memory, rights, disk) refuses the whole MULTI.
-	if err := c.client.XLen(ctx, DeadKey(c.stream)).Err(); err != nil {
-		return fmt.Errorf("dead-letter %d entries of stream %s to %s: %w", len(letters), c.stream, DeadKey(c.stream), err)
-	}
 	now := time.Now().UTC().Format(time.RFC3339Nano)
-	_, err := c.client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-		ids := make([]ID, len(letters))
-		for i, l := range letters {
-			ids[i] = l.Entry.ID
-			pipe.XAdd(ctx, &redis.XAddArgs{Stream: DeadKey(c.stream), Values: l.values(now)})
+	// In parts: one pipeline of large payloads would be held in memory as a whole.
+	for part := range slices.Chunk(letters, 100) {
+		_, err := c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for _, l := range part {
+				args := append([]any{c.group, l.Entry.ID.String()}, l.values(now)...)
+				pipe.Eval(ctx, bury, []string{c.stream, DeadKey(c.stream)}, args...)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("dead-letter %d entries of stream %s: %w", len(letters), c.stream, err)
 		}
-		pipe.XAck(ctx, c.stream, c.group, idStrings(ids)...)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("dead-letter %d entries of stream %s: %w", len(letters), c.stream, err)
 	}
 	return nil
 }

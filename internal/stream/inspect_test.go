@@ -120,13 +120,13 @@ func TestDeadLetters_TakesLettersApart(t *testing.T) {
 	require.NoError(t, err)
 	// Fields of one name, bytes that are no text, and fields that look like the letter's own.
 	fields := []any{"payload", "first", "b", "\xff\x00\r\n", "payload", "second", FieldReason, "mine", FieldSQLState, "mine"}
-	source := f.add(t, fields...)
-	b, err := f.readNew(t, 1)
+	sources := []string{f.add(t, fields...).String(), f.add(t, fields...).String()}
+	b, err := f.readNew(t, 2)
 	require.NoError(t, err)
 	before := time.Now().Truncate(time.Microsecond)
 	require.NoError(t, f.DeadLetter(t.Context(), []Letter{
 		{Entry: &b.Entries[0], Reason: "wrong_type", Detail: "line\nline"},
-		{Entry: &b.Entries[0], Reason: "rejected_by_database", Detail: "d", SQLState: "23514"},
+		{Entry: &b.Entries[1], Reason: "rejected_by_database", Detail: "d", SQLState: "23514"},
 	}))
 	foreign, err := f.client.XAdd(t.Context(), &redis.XAddArgs{Stream: DeadKey(f.stream), Values: []any{FieldReason, "x", "payload", "y"}}).Result()
 	require.NoError(t, err)
@@ -135,9 +135,9 @@ func TestDeadLetters_TakesLettersApart(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, size)
 	require.Len(t, letters, 3)
-	for _, l := range letters[:2] {
+	for i, l := range letters[:2] {
 		require.WithinRange(t, l.Time, before, time.Now())
-		require.Equal(t, source.String(), l.SourceID)
+		require.Equal(t, sources[i], l.SourceID)
 		require.Equal(t, fields, flat(l.Fields))
 		require.Equal(t, "second", string(l.Value("payload")))
 		require.Nil(t, l.Value("absent"))

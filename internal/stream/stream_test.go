@@ -122,7 +122,16 @@ func TestConsumer_DeadLettersWithEveryField(t *testing.T) {
 	require.NoError(t, err)
 
 	require.NoError(t, f.DeadLetter(t.Context(), nil))
-	require.NoError(t, f.DeadLetter(t.Context(), []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "not valid UTF-8", SQLState: "22021"}}))
+	letters := []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "not valid UTF-8", SQLState: "22021"}}
+	// Where the copy fails, nothing is acknowledged.
+	require.NoError(t, f.client.Set(t.Context(), DeadKey(f.stream), "no stream", 0).Err())
+	require.Error(t, f.DeadLetter(t.Context(), letters))
+	require.Len(t, f.pending(t), 2)
+	require.NoError(t, f.client.Del(t.Context(), DeadKey(f.stream)).Err())
+
+	for range 2 { // again, as after a lost answer
+		require.NoError(t, f.DeadLetter(t.Context(), letters))
+	}
 	require.Equal(t, map[string]int64{"me " + b.String(): 1}, f.pending(t))
 	dead, err := f.client.XRange(t.Context(), "{"+f.stream+"}:dead", "-", "+").Result()
 	require.NoError(t, err)

@@ -146,11 +146,11 @@ func (w *wire) reply(buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// bytes appends the next n bytes. The buffer doubles as it grows, so that it settles at the
-// size of a reply soon.
+// bytes appends the next n bytes. Buffers are used again and replies are of much the same size,
+// so growing in small steps costs little and keeps the memory near what is needed.
 func (w *wire) bytes(buf []byte, n int) ([]byte, error) {
 	if cap(buf)-len(buf) < n {
-		grown := make([]byte, len(buf), max(2*cap(buf), len(buf)+n))
+		grown := make([]byte, len(buf), max(cap(buf)+cap(buf)/4, len(buf)+n, 64<<10))
 		copy(grown, buf)
 		buf = grown
 	}
