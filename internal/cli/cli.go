@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/alecthomas/kong"
 
 	"processor/internal/observe"
 	"processor/internal/service"
+	"processor/internal/stream"
 )
 
 // Exit codes of every command.
@@ -42,6 +44,7 @@ type commands struct {
 // at most one error. The command ends early when ctx does.
 func Main(ctx context.Context, args []string, build observe.BuildInfo, out Streams) int {
 	exit := -1
+	stream.LogTo(slog.New(slog.DiscardHandler)) // commands print their own errors
 	parser, err := kong.New(&commands{},
 		kong.Name("processor"),
 		kong.Description("Makes every GPS position on a Redis Stream exactly one row in TimescaleDB.\n\nEvery flag of a command has an environment variable, shown as $NAME."),
@@ -51,7 +54,7 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 		kong.Exit(func(code int) { exit = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out, build),
-		intMapper(), durationMapper(),
+		intMapper(), durationMapper(), enumMapper(),
 	)
 	if err != nil {
 		return fail(out, err)
@@ -71,7 +74,7 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 }
 
 func fail(out Streams, err error) int {
-	fmt.Fprintf(out.Err, "processor: %s\n", err)
+	fmt.Fprintf(out.Err, "processor: %s\n", printable(err.Error())) // one line: pgx tells each address on one of its own
 	var setting *service.SettingError
 	if errors.As(err, &setting) {
 		return ExitUsage

@@ -24,7 +24,7 @@ type demoCmd struct {
 
 // AfterApply is called by kong.
 func (c *demoCmd) AfterApply() error {
-	return kong.ApplyDefaults(&c.worker, intMapper(), durationMapper())
+	return kong.ApplyDefaults(&c.worker, intMapper(), durationMapper(), enumMapper())
 }
 
 // Help is called by kong.

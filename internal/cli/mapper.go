@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
@@ -25,6 +26,22 @@ func durationMapper() kong.Option {
 	}))
 }
 
+// enumMapper reads a text that is one of its tag `enum:"a,b"`. kong checks that too, but later,
+// when it no longer says which variable brought the text.
+func enumMapper() kong.Option {
+	return kong.KindMapper(reflect.String, kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+		var text string
+		if err := ctx.Scan.PopValueInto("string", &text); err != nil {
+			return err
+		}
+		if ctx.Value.Enum != "" && !ctx.Value.EnumMap()[text] {
+			return fmt.Errorf("%q%s is not one of %s", text, variable(ctx.Value, text), strings.Join(ctx.Value.EnumSlice(), ", "))
+		}
+		target.SetString(text)
+		return nil
+	}))
+}
+
 func decode[T int | time.Duration](ctx *kong.DecodeContext, kind string, parse func(string) (T, error), set func(T)) error {
 	var text string
 	if err := ctx.Scan.PopValueInto(kind, &text); err != nil {
@@ -40,7 +57,7 @@ func decode[T int | time.Duration](ctx *kong.DecodeContext, kind string, parse f
 		err = within(v, low, high, parse)
 	}
 	if err != nil {
-		return fmt.Errorf("%q%s is not %s", text, variable(ctx.Value), allowed)
+		return fmt.Errorf("%q%s is not %s", text, variable(ctx.Value, text), allowed)
 	}
 	set(v)
 	return nil
@@ -61,8 +78,14 @@ func within[T int | time.Duration](v T, low, high string, parse func(string) (T,
 	return nil
 }
 
-// variable names the flag's environment variable, since either may have brought the value.
-func variable(v *kong.Value) string {
+// variable names the flag's environment variable, since either may have brought the text. It is
+// empty where the variable holds that very text: kong adds where that came from.
+func variable(v *kong.Value, text string) string {
+	for _, env := range v.Tag.Envs {
+		if value, set := os.LookupEnv(env); set && value == text {
+			return ""
+		}
+	}
 	if len(v.Tag.Envs) == 0 {
 		return ""
 	}

@@ -9,6 +9,7 @@ import (
 	"processor/internal/observe"
 	"processor/internal/service"
 	"processor/internal/store"
+	"processor/internal/stream"
 )
 
 type runCmd struct {
@@ -24,6 +25,7 @@ func (c *runCmd) Run(ctx context.Context, build observe.BuildInfo, out Streams) 
 	if err != nil {
 		return err
 	}
+	stream.LogTo(logger)
 	s, err := service.New(ctx, c.Config, build, logger)
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ func metrics(t *testing.T) map[string][]string {
 	d := &described{labels: map[string][]string{}}
 	m, err := observe.NewMetrics(d, observe.BuildInfo{}, observe.NewLedger())
 	require.NoError(t, err)
+	require.NoError(t, d.Register(observe.NewHealth(nil, observe.HealthOptions{})))
 	require.NoError(t, m.ObserveDevices(func() int { return 0 }, func() uint64 { return 0 }))
 	require.Equal(t, []string{"stream"}, d.labels["processor_entries_read_total"])
 	require.Contains(t, d.labels, "go_gc_gomemlimit_bytes")

@@ -205,7 +205,7 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 	exit, _, problem := processor(t, "migrate", "up", "--database-url", as(t, s.database, "processor_migrate", "demo-migrate"))
 	require.Equal(t, cli.ExitOK, exit, problem)
 
-	// Written, and dead-lettered in a MULTI.
+	// Written, and dead-lettered by the script.
 	_, stop := s.run()
 	s.publish("200", "1")
 	s.addRubbish()

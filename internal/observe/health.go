@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Probe asks one dependency whether it works.
@@ -192,6 +194,26 @@ func (h *Health) Readiness() Readiness {
 		r.Checks[name] = Condition{OK: ok, Since: c.since.UTC().Truncate(time.Millisecond), Error: c.err}
 	}
 	return r
+}
+
+// Describe implements prometheus.Collector: processor_check_ok is what /readyz says, for alerts.
+func (h *Health) Describe(ch chan<- *prometheus.Desc) { ch <- checkDesc() }
+
+// Collect implements prometheus.Collector.
+func (h *Health) Collect(ch chan<- prometheus.Metric) {
+	for name, c := range h.Readiness().Checks {
+		value := 0.0
+		if c.OK {
+			value = 1
+		}
+		ch <- prometheus.MustNewConstMetric(checkDesc(), prometheus.GaugeValue, value, name)
+	}
+}
+
+func checkDesc() *prometheus.Desc {
+	return prometheus.NewDesc("processor_check_ok",
+		"1 while the check of /readyz passes, 0 while it fails. Worry when one stays 0: /readyz says why.",
+		[]string{"check"}, nil)
 }
 
 // Loop is the heartbeat of one of the service's loops.

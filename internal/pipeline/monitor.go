@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"processor/internal/observe"
@@ -22,12 +23,21 @@ const trimWarning = 10 * time.Minute
 // up behind consumers that are gone.
 func (p *Pipeline) monitor(ctx context.Context) {
 	forecasts := make([]forecast, len(p.Consumers))
+	advance := progress{at: time.Now()}
 	for sleep(ctx, 0) == nil {
+		waiting := p.Ledger.Snapshot().InFlight > 0
 		for i, c := range p.Consumers {
-			if err := p.look(ctx, c, &forecasts[i]); err != nil && ctx.Err() == nil {
+			unread, err := p.look(ctx, c, &forecasts[i])
+			if err != nil && ctx.Err() == nil {
 				// The readers report an outage; the gauges just stay as they were.
 				p.Logger.Debug("stream not looked at", "stream", c.Stream(), "error", err)
 			}
+			waiting = waiting || unread
+		}
+		if advance.stalled(time.Now(), waiting, p.Ledger.Snapshot()) {
+			p.Health.Fail("progress", errStalled)
+		} else {
+			p.Health.Recover("progress")
 		}
 		if sleep(ctx, monitorInterval) != nil {
 			return
@@ -35,11 +45,31 @@ func (p *Pipeline) monitor(ctx context.Context) {
 	}
 }
 
-func (p *Pipeline) look(ctx context.Context, c *stream.Consumer, f *forecast) error {
+// stallAfter is how long entries may wait without one being finished.
+const stallAfter = time.Minute
+
+var errStalled = errors.New("entries are waiting, and none was finished for a minute")
+
+// progress notes when an entry was last finished, or none was waiting.
+type progress struct {
+	at       time.Time
+	finished uint64
+}
+
+func (g *progress) stalled(now time.Time, waiting bool, l observe.LedgerSnapshot) bool {
+	if finished := l.Read - l.InFlight; !waiting || finished != g.finished {
+		g.at, g.finished = now, finished
+	}
+	return now.Sub(g.at) > stallAfter
+}
+
+// look reports whether the stream has entries that the group has yet to deliver.
+func (p *Pipeline) look(ctx context.Context, c *stream.Consumer, f *forecast) (unread bool, err error) {
 	stats, err := c.Stats(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
+	unread = stats.Lag != nil && *stats.Lag > 0
 	warned := f.near
 	reach := f.update(time.Now(), stats)
 	if f.near && !warned {
@@ -56,14 +86,14 @@ func (p *Pipeline) look(ctx context.Context, c *stream.Consumer, f *forecast) er
 	})
 	if stats.TrimmedUnread > 0 {
 		if err := p.countTrimmed(ctx, c, stats); err != nil {
-			return err
+			return unread, err
 		}
 	}
 	gone, err := c.RemoveGone(ctx, consumerExpiry)
 	if len(gone) > 0 {
 		p.Logger.Info("consumers that were silent for an hour and held nothing are removed", "stream", c.Stream(), "consumers", gone)
 	}
-	return err
+	return unread, err
 }
 
 // countTrimmed reports a loss that is not ours. Only one replica counts it: who settles it.
@@ -78,10 +108,15 @@ func (p *Pipeline) countTrimmed(ctx context.Context, c *stream.Consumer, stats s
 	return nil
 }
 
-// forecast tells when trimming would reach unread entries, from two looks at a stream.
+// steadyLooks is how many looks in a row must find trimming closing in before it is believed: a
+// lag goes up and down by a batch from one look to the next.
+const steadyLooks = 3
+
+// forecast tells when trimming would reach unread entries, from several looks at a stream.
 type forecast struct {
 	at            time.Time
 	trimmed, read int64
+	closing       int // looks in a row
 	near          bool
 }
 
@@ -96,6 +131,9 @@ func (f *forecast) update(now time.Time, s stream.Stats) *time.Duration {
 	trimming := f.trimmed - before.trimmed
 	closing := trimming - (f.read - before.read)
 	if trimming <= 0 || closing <= 0 {
+		return nil
+	}
+	if f.closing = before.closing + 1; f.closing < steadyLooks {
 		return nil
 	}
 	// What lies between: entries that were read and are still on the stream.

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"processor/internal/deadletter"
 	"processor/internal/device"
 	"processor/internal/observe"
 	"processor/internal/store"
@@ -39,9 +40,9 @@ type Options struct {
 	// MaxDeliveries is how often an entry may be delivered before it is processed alone, and
 	// becomes a dead letter where it fails for a reason of its own.
 	MaxDeliveries int
-	// MaxAge and MaxFuture bound a fix's time against now; 0 is no bound. What is outside is a
-	// dead letter: each stray day would make a chunk.
-	MaxAge, MaxFuture time.Duration
+	// Window bounds a fix's time against now. What is outside is a dead letter: each stray day
+	// would make a chunk.
+	Window deadletter.Window
 	// ShutdownTimeout is what batches in flight have to finish in after the stop.
 	ShutdownTimeout time.Duration
 }
@@ -144,8 +145,12 @@ func (p *Pipeline) leave(ctx context.Context) {
 
 // StoreEvents returns the calls that a Store makes for this pipeline's metrics and health.
 func StoreEvents(metrics *observe.Metrics, health *observe.Health) store.Events {
+	// Series that begin at their first event hide it from increase().
 	for _, class := range store.Classes() {
 		metrics.WriteErrors.WithLabelValues(string(class))
+	}
+	for _, reason := range deadletter.Reasons() {
+		metrics.DeadLetters.WithLabelValues(string(reason))
 	}
 	return store.Events{
 		Wrote: func(path string, _ int, took time.Duration) {

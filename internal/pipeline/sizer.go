@@ -12,7 +12,7 @@ type sizer struct {
 const replyEntries = 1000
 
 // firstGuess of an entry's size keeps the first read small even for large payloads.
-const firstGuess = 64 << 10
+const firstGuess = 1 << 20
 
 func newSizer(maxEntries, maxBytes int) sizer {
 	return sizer{maxEntries: maxEntries, maxBytes: maxBytes, perEntry: firstGuess}

@@ -8,17 +8,11 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"processor/internal/deadletter"
 	"processor/internal/observe"
 	"processor/internal/position"
 	"processor/internal/store"
 	"processor/internal/stream"
-)
-
-// Reasons of dead letters beyond those of decoding, which are position.Reason.
-const (
-	reasonRejected  = "rejected_by_database"
-	reasonOften     = "delivered_too_often"
-	reasonOutOfTime = "timestamp_out_of_window"
 )
 
 // worker takes batches through their life, one at a time. Its buffers serve the next batch.
@@ -96,8 +90,9 @@ func (w *worker) decode(b *batch) {
 			w.letters = append(w.letters, undecodable(entry, err))
 			continue
 		}
-		if detail := w.outOfTime(now, pos.Timestamp); detail != "" {
-			w.letters = append(w.letters, stream.Letter{Entry: entry, Reason: reasonOutOfTime, Detail: detail})
+		if detail := w.pipeline.Options.Window.Outside(now, pos.Timestamp); detail != "" {
+			w.letters = append(w.letters, stream.Letter{
+				Entry: entry, Reason: string(deadletter.TimestampOutOfWindow), Detail: detail})
 			continue
 		}
 		w.positions = append(w.positions, pos)
@@ -110,18 +105,6 @@ func (p *Pipeline) lost(stream string, entries int) {
 	p.Metrics.LostPending.WithLabelValues(stream).Add(float64(entries))
 	p.Logger.Error("pending entries were trimmed from the stream before they became rows; they are lost",
 		"stream", stream, "entries", entries)
-}
-
-// outOfTime says what is wrong with a fix's time; empty where nothing is.
-func (w *worker) outOfTime(now, ts time.Time) string {
-	opts := &w.pipeline.Options
-	switch {
-	case opts.MaxAge > 0 && now.Sub(ts) > opts.MaxAge:
-		return ts.Format(time.RFC3339) + " is older than --max-age " + opts.MaxAge.String()
-	case opts.MaxFuture > 0 && ts.Sub(now) > opts.MaxFuture:
-		return ts.Format(time.RFC3339) + " is further ahead than --max-future " + opts.MaxFuture.String()
-	}
-	return ""
 }
 
 func undecodable(entry *stream.Entry, err error) stream.Letter {
@@ -139,13 +122,13 @@ func (w *worker) reject(b *batch, rejected []store.Rejection) {
 		return
 	}
 	for _, r := range rejected {
-		reason := reasonRejected
+		reason := deadletter.RejectedByDatabase
 		if r.Class != store.BadRow {
-			reason = reasonOften
+			reason = deadletter.DeliveredTooOften
 		}
 		w.letters = append(w.letters, stream.Letter{
 			Entry:    &b.Entries[w.sources[r.Index]],
-			Reason:   reason,
+			Reason:   string(reason),
 			Detail:   r.Detail(),
 			SQLState: r.SQLState,
 		})

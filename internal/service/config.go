@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"processor/internal/observe"
 	"processor/internal/stream"
 )
 
@@ -65,9 +69,13 @@ func (r *Redis) Resolve() error {
 	if err := resolve(&r.URL, r.URLFile, "redis-url", "REDIS_URL"); err != nil {
 		return err
 	}
+	const wanted = "wanted: redis://user:password@host:6379/0"
+	if unreadable(r.URL) {
+		return &SettingError{"redis-url", "REDIS_URL", notReadable + wanted}
+	}
 	client, err := stream.Connect(r.URL)
 	if err != nil {
-		return &SettingError{"redis-url", "REDIS_URL", err.Error() + "; wanted: redis://user:password@host:6379/0"}
+		return &SettingError{"redis-url", "REDIS_URL", err.Error() + "; " + wanted}
 	}
 	return client.Close() // it has not dialled yet
 }
@@ -80,12 +88,23 @@ func (d *Database) Resolve() error {
 	const wanted = "wanted: postgres://user:password@host:5432/database"
 	u, err := url.Parse(d.URL)
 	switch {
-	case err != nil: // the error would hold the URL
-		return &SettingError{"database-url", "DATABASE_URL", "not a URL; " + wanted}
+	case err != nil || unreadable(d.URL): // err would hold the URL
+		return &SettingError{"database-url", "DATABASE_URL", notReadable + wanted}
 	case u.Scheme != "postgres" && u.Scheme != "postgresql":
 		return &SettingError{"database-url", "DATABASE_URL", fmt.Sprintf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
 	}
+	if _, err := pgxpool.ParseConfig(d.URL); err != nil { // it hides the password
+		return &SettingError{"database-url", "DATABASE_URL", err.Error() + "; " + wanted}
+	}
 	return nil
+}
+
+const notReadable = "not a readable URL; in a user name or password / ? # @ % are written %2F %3F %23 %40 %25; "
+
+// unreadable tells a URL whose password cannot be told from the rest, so that the errors of those
+// who would use it could show a part of it.
+func unreadable(rawURL string) bool {
+	return slices.Contains(observe.Secrets(rawURL), rawURL)
 }
 
 func resolve(value *string, file, flag, env string) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"processor/internal/deadletter"
 	"processor/internal/device"
 	"processor/internal/observe"
 	"processor/internal/pipeline"
@@ -89,6 +90,9 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		Secrets: append(observe.Secrets(s.config.Redis.URL), observe.Secrets(s.config.Database.URL)...),
 		Logger:  s.logger,
 	})
+	if err := s.Registry.Register(s.Health); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	if s.redis, err = stream.Connect(s.config.Redis.URL); err != nil {
 		return fmt.Errorf("Redis URL: %w", err)
 	}
@@ -109,8 +113,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 			Linger:          s.config.Linger,
 			ClaimIdle:       s.config.ClaimIdle,
 			MaxDeliveries:   s.config.MaxDeliveries,
-			MaxAge:          s.config.MaxAge,
-			MaxFuture:       s.config.MaxFuture,
+			Window:          deadletter.Window{MaxAge: s.config.MaxAge, MaxFuture: s.config.MaxFuture},
 			ShutdownTimeout: s.config.ShutdownTimeout,
 		},
 		Store:   s.Store,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"time"
 
@@ -91,4 +92,15 @@ func Ping(ctx context.Context, client redis.UniversalClient) error {
 		return fmt.Errorf("ping Redis: %w", err)
 	}
 	return nil
+}
+
+// LogTo sends what the Redis client library says of its own accord, such as a failed dial, to
+// the logger. Otherwise it writes to standard error. It is a setting of the whole process.
+func LogTo(logger *slog.Logger) { redis.SetLogger(clientLog{logger}) }
+
+type clientLog struct{ logger *slog.Logger }
+
+// Printf is called by go-redis. The service reports the same trouble itself, with what it means.
+func (l clientLog) Printf(ctx context.Context, format string, args ...any) {
+	l.logger.DebugContext(ctx, "redis client", "says", fmt.Sprintf(format, args...))
 }

@@ -197,7 +197,7 @@ func (c *Consumer) Leave(ctx context.Context) (bool, error) {
 }
 
 // DeadKey names the dead-letter stream of a stream. Redis Cluster keeps both in one slot, so
-// that one MULTI reaches both: the slot is that of the text in the first {…}, or of the whole
+// that one script reaches both: the slot is that of the text in the first {…}, or of the whole
 // name where there is none.
 func DeadKey(stream string) string {
 	if open := strings.IndexByte(stream, '{'); open >= 0 && strings.IndexByte(stream[open+1:], '}') > 0 {
