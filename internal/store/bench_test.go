@@ -1,0 +1,87 @@
+package store
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/position"
+)
+
+// manyPositions are a batch of 2,500 fixes of 10,000 devices, as a loaded worker has them.
+func manyPositions() []position.Position {
+	random := rand.New(rand.NewPCG(1, 2))
+	attributes := []byte(`{"16":61383,"21":5,"24":61,"66":14548,"67":4021,"69":1,"80":1,"181":26,"182":12,"199":1204,"200":0,"239":1,"240":1,"241":21403,"event":0}`)
+	positions := make([]position.Position, 2500)
+	for i := range positions {
+		positions[i] = position.Position{
+			DeviceID:   fmt.Sprintf("35630704%07d", random.IntN(10000)),
+			Timestamp:  time.UnixMilli(1_750_000_000_000 + int64(i)).UTC(),
+			Latitude:   41.4349316,
+			Longitude:  2.2190583,
+			Speed:      61,
+			Attributes: attributes,
+		}
+	}
+	return positions
+}
+
+// One operation of these benchmarks is one position.
+
+func BenchmarkWriter_Sort(b *testing.B) {
+	w := &Writer{batch: Batch{Positions: manyPositions()}}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%len(w.batch.Positions) == 0 {
+			w.sort()
+		}
+	}
+}
+
+func BenchmarkCopySource_Read(b *testing.B) {
+	var source copySource
+	positions := manyPositions()
+	w := &Writer{batch: Batch{Positions: positions}}
+	w.sort()
+	size, err := func() (int64, error) { source.reset(positions, w.order); return io.Copy(io.Discard, &source) }()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(size / int64(len(positions)))
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%len(positions) != 0 {
+			continue
+		}
+		source.reset(positions, w.order)
+		if _, err := io.Copy(io.Discard, &source); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestWriter_SortsByKeyAndArrival(t *testing.T) {
+	at := func(device string, micros int64) position.Position {
+		return position.Position{DeviceID: device, Timestamp: time.UnixMicro(micros).UTC()}
+	}
+	ids := []string{"b", "a", "aa", "0123456789abcdef", "0123456789abcdefg", "0123456789abcdeff", "é", "0123456789abcde"}
+	var positions []position.Position
+	for _, ts := range []int64{5, -3, 5, 1 << 50} {
+		for _, id := range ids {
+			positions = append(positions, at(id, ts))
+		}
+	}
+	w := &Writer{batch: Batch{Positions: positions}}
+	w.sort()
+	want := make([]int32, len(positions))
+	for i := range want {
+		want[i] = int32(i)
+	}
+	slices.SortStableFunc(want, func(a, b int32) int { return compareKeys(&positions[a], &positions[b]) })
+	require.Equal(t, want, w.order)
+}
