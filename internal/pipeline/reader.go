@@ -123,6 +123,9 @@ func (r *reader) readNew(ctx context.Context) (b stream.Batch, backlog bool, err
 		}
 		before := b.Bytes
 		came, err := r.consumer.ReadNew(ctx, &b, asked, block)
+		if ctx.Err() != nil && len(b.Entries) > 0 {
+			return b, false, nil // the stop came in between: what was read is finished
+		}
 		if err != nil {
 			return stream.Batch{}, false, err
 		}
