@@ -146,17 +146,27 @@ func (w *wire) reply(buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// bytes appends the next n bytes. Buffers are used again and replies are of much the same size,
-// so growing in small steps costs little and keeps the memory near what is needed.
+// bytes appends the next n bytes.
 func (w *wire) bytes(buf []byte, n int) ([]byte, error) {
 	if cap(buf)-len(buf) < n {
-		grown := make([]byte, len(buf), max(cap(buf)+cap(buf)/4, len(buf)+n, 64<<10))
+		grown := make([]byte, len(buf), max(cap(buf)+growth(cap(buf)), len(buf)+n))
 		copy(grown, buf)
 		buf = grown
 	}
 	end := len(buf) + n
 	_, err := io.ReadFull(w.r, buf[len(buf):end])
 	return buf[:end], unexpected(err)
+}
+
+// growth is by how much a full buffer grows. Buffers are used again and common replies are of much
+// the same size, so small steps cost little and keep the memory near what is needed; with rare
+// large ones they would leave several times the reply as garbage.
+func growth(full int) int {
+	const least, common = 64 << 10, 1 << 20
+	if full < common {
+		return max(full/4, least)
+	}
+	return full
 }
 
 // unexpected: a connection that ends in the middle of a reply ends too early.
