@@ -162,7 +162,7 @@ func given(t *testing.T) (bench.Options, *pgx.Conn) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
 	if servertest.HasTimescaleDB(t) {
-		_, err := conn.Exec(t.Context(), "CREATE EXTENSION timescaledb")
+		_, err := conn.Exec(t.Context(), "CREATE EXTENSION IF NOT EXISTS timescaledb")
 		require.NoError(t, err)
 	}
 	require.NoError(t, store.MigrateUp(t.Context(), opts.DatabaseURL))

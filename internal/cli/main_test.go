@@ -36,7 +36,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.client.Close()) })
 	if servertest.HasTimescaleDB(t) {
-		r.sql("CREATE EXTENSION timescaledb")
+		r.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, store.MigrateUp(t.Context(), r.database))
 	t.Setenv("REDIS_URL", servertest.Redis(t))

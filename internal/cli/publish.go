@@ -25,6 +25,9 @@ func (c *publishCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
+	if c.Rate < 0 {
+		return &service.SettingError{Flag: "rate", Env: "PUBLISH_RATE", Problem: "positions a second cannot be negative; 0 is as fast as Redis takes them"}
+	}
 	client, err := stream.Connect(c.URL)
 	if err != nil {
 		return err

@@ -254,7 +254,7 @@ func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
 
 	url := servertest.Database(t)
 	if servertest.HasTimescaleDB(t) {
-		execute(t, url, "CREATE EXTENSION timescaledb")
+		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, store.MigrateUp(t.Context(), url))
 	execute(t, url, "ALTER TABLE positions ADD CHECK (speed < 300)")

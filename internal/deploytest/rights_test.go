@@ -50,7 +50,7 @@ func newSite(t *testing.T) *site {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.owner.Close(context.WithoutCancel(t.Context()))) })
 	if postgres.HasTimescaleDB() {
-		s.sql("CREATE EXTENSION timescaledb")
+		s.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
 	} else {
 		s.database, err = sandbox.PlainTableURL(s.database)
 		require.NoError(t, err)

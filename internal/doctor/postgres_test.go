@@ -26,7 +26,7 @@ import (
 func migrated(t *testing.T) string {
 	databaseURL := servertest.Database(t)
 	if servertest.HasTimescaleDB(t) {
-		execute(t, databaseURL, "CREATE EXTENSION timescaledb")
+		execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
 	return databaseURL

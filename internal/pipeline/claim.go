@@ -11,17 +11,19 @@ import (
 // claim takes over what other consumers left pending for too long: a pod that is gone, or one
 // that hangs. One page of the pending list a call, the cursor carried, so that claiming never
 // keeps new entries waiting for long. Nothing is claimed while batches are held because of the
-// database: every claim counts as a delivery, and an outage would run those counts up.
-func (r *reader) claim(ctx, work context.Context) error {
+// database: every claim counts as a delivery, and an outage would run those counts up. It reports
+// whether there are further pages.
+func (r *reader) claim(ctx, work context.Context) (more bool, err error) {
 	if time.Now().Before(r.claimAt) || !r.pipeline.Store.Healthy() {
-		return nil
+		return false, nil
 	}
 	claimed, err := r.consumer.Claim(ctx, r.pipeline.Options.ClaimIdle, r.cursor, r.size.count(0, 0))
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.cursor = claimed.Next
-	if r.cursor.AtBeginning() {
+	more = !r.cursor.AtBeginning()
+	if !more {
 		// Half of ClaimIdle on average, half of that jitter, so that replicas take turns.
 		idle := r.pipeline.Options.ClaimIdle
 		r.claimAt = time.Now().Add(idle/4 + rand.N(idle/2+1))
@@ -31,13 +33,13 @@ func (r *reader) claim(ctx, work context.Context) error {
 	}
 	b := r.without(claimed.Batch)
 	if len(b.Entries) == 0 {
-		return nil
+		return more, nil
 	}
 	r.pipeline.Metrics.Claimed.Add(float64(len(b.Entries)))
 	r.logger.Info("entries that were pending for too long are taken over", "entries", len(b.Entries))
 	r.size.observe(len(claimed.Entries), claimed.Bytes)
 	_, err = r.handRedelivered(ctx, work, b)
-	return err
+	return more, err
 }
 
 // without leaves out what this process has in flight, or had just now.

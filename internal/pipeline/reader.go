@@ -82,10 +82,15 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 	}
 	for ctx.Err() == nil {
 		r.loop.Beat()
-		if err := r.claim(ctx, work); err != nil {
+		more, err := r.claim(ctx, work)
+		if err != nil {
 			return err
 		}
-		b, backlog, err := r.readNew(ctx)
+		block := stream.BlockTimeout
+		if more {
+			block = 0 // a stream without new entries must not delay it
+		}
+		b, backlog, err := r.readNew(ctx, block)
 		if err != nil {
 			return err
 		}
@@ -111,11 +116,10 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 	return nil
 }
 
-// readNew waits for entries and takes what is there, up to a batch. It reads in several replies
+// readNew waits for entries, up to block, and takes what is there, up to a batch. It reads in several replies
 // rather than one, so that the size of the entries is known before many are asked for. It
 // reports whether there is a backlog.
-func (r *reader) readNew(ctx context.Context) (b stream.Batch, backlog bool, err error) {
-	block := stream.BlockTimeout
+func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Batch, backlog bool, err error) {
 	for {
 		asked := r.size.count(len(b.Entries), b.Bytes)
 		if asked == 0 {

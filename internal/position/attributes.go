@@ -41,6 +41,7 @@ func (d *Decoder) attributes() ([]byte, error) {
 	if err := checkEscapes(raw); err != nil {
 		return nil, &Error{Reason: UnstorableString, Key: key, Detail: err.Error()}
 	}
+	d.reserve(len(raw) + len(raw)/2) // base64 becomes hexadecimal, which is longer by half
 	start := len(d.out.Buf)
 	d.bag.ResetBytes(raw)
 	if err := d.object(1); err != nil {

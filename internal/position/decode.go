@@ -25,9 +25,9 @@ const (
 	maxAngle   = math.MaxUint16
 )
 
-// Decoder turns payloads into positions. Attributes that have to be rewritten lie in one buffer
-// for all positions since the last Reset, so that a batch costs a few allocations rather than
-// thousands. The zero Decoder is ready; it is not safe for concurrent use.
+// Decoder turns payloads into positions. Attributes that have to be rewritten lie in a few
+// buffers for all positions since the last Reset, so that a batch costs a few allocations rather
+// than thousands. The zero Decoder is ready; it is not safe for concurrent use.
 type Decoder struct {
 	json jx.Decoder
 	// escaped: the payload holds a backslash somewhere, which is rare.
@@ -35,12 +35,36 @@ type Decoder struct {
 	// bag reads attributes that are rewritten, out takes them.
 	bag jx.Decoder
 	out jx.Writer
+	// full are buffers that out had before, free those that it may have. One that grew instead
+	// would be alive several times over: the positions before hold on to what it was.
+	full, free [][]byte
+}
+
+// leastBuffer is the least size of a buffer for rewritten attributes.
+const leastBuffer = 64 << 10
+
+// reserve makes room for n more bytes of rewritten attributes.
+func (d *Decoder) reserve(n int) {
+	if cap(d.out.Buf)-len(d.out.Buf) >= n {
+		return
+	}
+	d.full = append(d.full, d.out.Buf)
+	if last := len(d.free) - 1; last >= 0 && cap(d.free[last]) >= n {
+		d.out.Buf, d.free = d.free[last], d.free[:last]
+		return
+	}
+	d.out.Buf = make([]byte, 0, max(4*n, leastBuffer)) // the rest of it is not wasted on the next bag
 }
 
 // Reset takes the decoder's memory back for reuse: the Attributes of every position decoded
 // since the last Reset become invalid.
 func (d *Decoder) Reset() {
 	d.out.Buf = d.out.Buf[:0]
+	d.free = d.free[:0] // what the last batch had no use for
+	for _, buf := range d.full {
+		d.free = append(d.free, buf[:0])
+	}
+	d.full = d.full[:0]
 }
 
 // The required keys, as bits of what has been seen.

@@ -23,7 +23,7 @@ func TestTimescaleDB_UpsertsIntoACompressedChunk(t *testing.T) {
 		require.NoError(t, err, sql)
 		return tag.RowsAffected()
 	}
-	exec("CREATE EXTENSION timescaledb")
+	exec("CREATE EXTENSION IF NOT EXISTS timescaledb")
 	exec("CREATE TABLE fixes (device text, ts timestamptz, speed real, PRIMARY KEY (device, ts))")
 	exec("SELECT create_hypertable('fixes', by_range('ts', interval '1 day'), create_default_indexes => false)")
 	exec("ALTER TABLE fixes SET (timescaledb.enable_columnstore, timescaledb.segmentby = 'device', timescaledb.orderby = 'ts DESC')")

@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -135,6 +136,17 @@ func (c *Config) Resolve() error {
 	if _, err := pgxpool.ParseConfig(c.Database.URL); err != nil { // it hides the password
 		return &SettingError{"database-url", "DATABASE_URL", err.Error()}
 	}
+	if err := checkAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
+		return err
+	}
+	if c.PprofAddr != "" {
+		if err := checkAddress("pprof-addr", "PPROF_ADDR", c.PprofAddr); err != nil {
+			return err
+		}
+	}
+	if len(c.Streams) == 0 {
+		return &SettingError{"redis-stream", "REDIS_STREAM", "names no stream; wanted: telemetry:t, or several separated by commas"}
+	}
 	seen := map[string]bool{}
 	for _, name := range c.Streams {
 		switch {
@@ -154,6 +166,18 @@ func (c *Config) Resolve() error {
 			return &SettingError{"redis-consumer", "REDIS_CONSUMER", "is not set, and the host's name is not known: " + err.Error()}
 		}
 		c.Consumer = host
+	}
+	return nil
+}
+
+// checkAddress tells an address that can never be bound from one that is taken now.
+func checkAddress(flag, env, address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return &SettingError{flag, env, fmt.Sprintf("%q is not host:port; wanted: :8080 or 127.0.0.1:8080", address)}
 	}
 	return nil
 }

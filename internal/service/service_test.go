@@ -56,7 +56,7 @@ func newRig(t testing.TB) *rig {
 	url := servertest.Database(t)
 	r := newRigOn(t, servertest.Redis(t), url)
 	if servertest.HasTimescaleDB(t) {
-		r.sql("CREATE EXTENSION timescaledb")
+		r.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, store.MigrateUp(t.Context(), url))
 	return r

@@ -104,7 +104,7 @@ func TestInspector_ListsMissingMigrations(t *testing.T) {
 	}
 
 	if servertest.HasTimescaleDB(t) {
-		execute(t, url, "CREATE EXTENSION timescaledb")
+		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, MigrateUp(t.Context(), url))
 	missing, err = i.MissingMigrations(t.Context())

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { servertest.Main(m) }
 func migrated(t testing.TB) string {
 	url := servertest.Database(t)
 	if servertest.HasTimescaleDB(t) {
-		execute(t, url, "CREATE EXTENSION timescaledb")
+		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, MigrateUp(t.Context(), url))
 	return url

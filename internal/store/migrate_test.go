@@ -66,7 +66,7 @@ func TestMigrations_UpDownUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url := server(t)
 			if name == "PostgreSQL" && servertest.HasTimescaleDB(t) {
-				execute(t, url, "CREATE EXTENSION timescaledb")
+				execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 			}
 			require.Empty(t, ask(t, url, objects))
 			for range 2 {
@@ -140,7 +140,7 @@ func TestMigrations_RefuseAPlainTableByAccident(t *testing.T) {
 	url = with(t, url, "options", "-c processor.allow_plain_table=off")
 	err := MigrateUp(t.Context(), url)
 	require.ErrorContains(t, err, "TimescaleDB is not enabled in database")
-	require.ErrorContains(t, err, "CREATE EXTENSION timescaledb")
+	require.ErrorContains(t, err, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	require.ErrorContains(t, err, "options=-c%20processor.allow_plain_table%3Don")
 	require.Equal(t, allMigrations, names(t, url, false))
 	require.NotContains(t, ask(t, url, objects), "table positions")
@@ -161,7 +161,7 @@ func TestMigrations_DoNotDropRows(t *testing.T) {
 func TestMigrations_RunOneAtATime(t *testing.T) {
 	url := servertest.Database(t)
 	if servertest.HasTimescaleDB(t) {
-		execute(t, url, "CREATE EXTENSION timescaledb")
+		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	errs := make([]error, 4)
 	var wg sync.WaitGroup
@@ -189,7 +189,7 @@ func TestMigrations_AgreeWithTheDbmateCLI(t *testing.T) {
 	database := func(t *testing.T) string {
 		url := servertest.Database(t)
 		if servertest.HasTimescaleDB(t) {
-			execute(t, url, "CREATE EXTENSION timescaledb")
+			execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 		}
 		return url
 	}

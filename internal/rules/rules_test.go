@@ -1,0 +1,407 @@
+package rules
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// root is the repository's.
+const root = "../.."
+
+// source is one Go file of the module.
+type source struct {
+	path string // from the root
+	set  *token.FileSet
+	tree *ast.File
+}
+
+func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
+
+// dir is the package as its path from the root; the root itself is ".".
+func (s source) dir() string { return path.Dir(s.path) }
+
+// in tells whether the file lies in one of the directories or below.
+func (s source) in(dirs ...string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool { return within(s.dir(), dir) })
+}
+
+func within(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }
+
+// at is a violation: where and what.
+func (s source) at(n ast.Node, format string, args ...any) string {
+	return fmt.Sprintf("%s:%d: %s", s.path, s.set.Position(n.Pos()).Line, fmt.Sprintf(format, args...))
+}
+
+// imports lists the module's packages that the file imports, as dir names them.
+func (s source) imports() map[string]*ast.ImportSpec {
+	found := map[string]*ast.ImportSpec{}
+	for _, spec := range s.tree.Imports {
+		target, _ := strconv.Unquote(spec.Path.Value)
+		if pkg, ours := strings.CutPrefix(target, "processor/"); ours {
+			found[pkg] = spec
+		}
+	}
+	return found
+}
+
+// files lists the paths with the suffix, but for those of others and hidden ones.
+func files(t *testing.T, tree fs.FS, suffix string) []string {
+	t.Helper()
+	var found []string
+	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (entry.Name()[0] == '.' || entry.Name() == "node_modules"):
+			return fs.SkipDir
+		case !entry.IsDir() && strings.HasSuffix(name, suffix):
+			found = append(found, name)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return found
+}
+
+// sources parses every Go file, whatever its build constraints.
+func sources(t *testing.T, tree fs.FS) []source {
+	t.Helper()
+	var all []source
+	for _, name := range files(t, tree, ".go") {
+		content, err := fs.ReadFile(tree, name)
+		require.NoError(t, err)
+		s := source{path: name, set: token.NewFileSet()}
+		s.tree, err = parser.ParseFile(s.set, name, content, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		all = append(all, s)
+	}
+	return all
+}
+
+// coreNeverImportsDomain: domain logic may come and go, the core must not notice.
+func coreNeverImportsDomain(all []source) (violations []string) {
+	for _, s := range all {
+		if s.path == "main.go" || s.in("internal/cli", "internal/domain") {
+			continue
+		}
+		for pkg, spec := range s.imports() {
+			if within(pkg, "internal/domain") {
+				violations = append(violations, s.at(spec, "%s imports %s", s.dir(), pkg))
+			}
+		}
+	}
+	return violations
+}
+
+// storeAloneImportsDB: one package converts rows and errors of the generated code.
+func storeAloneImportsDB(all []source) (violations []string) {
+	for _, s := range all {
+		if spec, is := s.imports()["db"]; is && !s.test() && !s.in("internal/store") {
+			violations = append(violations, s.at(spec, "%s imports db", s.dir()))
+		}
+	}
+	return violations
+}
+
+func corePackages() []string {
+	return []string{
+		"internal/position", "internal/stream", "internal/store", "internal/device", "internal/pipeline", "internal/observe",
+	}
+}
+
+// coreStandsAlone: no core package needs what is built around it, not even by way of another package.
+func coreStandsAlone(all []source) (violations []string) {
+	around := []string{
+		"internal/cli", "internal/demo", "internal/bench", "internal/fleet", "internal/sandbox", "internal/servertest", "internal/service",
+	}
+	graph := map[string]map[string]bool{}
+	for _, s := range all {
+		for pkg := range s.imports() {
+			if s.test() {
+				continue
+			}
+			if graph[s.dir()] == nil {
+				graph[s.dir()] = map[string]bool{}
+			}
+			graph[s.dir()][pkg] = true
+		}
+	}
+	for _, core := range corePackages() {
+		reached := map[string]bool{}
+		next := []string{core}
+		for len(next) > 0 {
+			pkg := next[0]
+			next = next[1:]
+			for imported := range graph[pkg] {
+				if !reached[imported] {
+					reached[imported] = true
+					next = append(next, imported)
+				}
+			}
+		}
+		for _, pkg := range slices.Sorted(maps.Keys(reached)) {
+			if slices.Contains(around, pkg) {
+				violations = append(violations, core+" needs "+pkg)
+			}
+		}
+	}
+	return violations
+}
+
+// statement begins like SQL, and not like an English sentence about it.
+var statement = regexp.MustCompile(`(?is)^\s*(?:--\s.+|SELECT\s.+|WITH\s+\w+\s+AS\s.+|INSERT\s+INTO\s.+|UPDATE\s.+\sSET\s.+|DELETE\s+FROM\s.+|` +
+	`COPY\s.+\s(?:FROM|TO)\s.+|(?-i:TRUNCATE)\s.+|TRUNCATE\s+TABLE\s.+|GRANT\s.+\sTO\s.+|REVOKE\s.+\sFROM\s.+|` +
+	`(?:CREATE|ALTER|DROP)\s+(?:OR\s+REPLACE\s+|UNIQUE\s+)?(?:TABLE|INDEX|VIEW|MATERIALIZED|EXTENSION|DATABASE|SCHEMA|ROLE|USER|SYSTEM|FUNCTION|TYPE)\s.+)`)
+
+// sqlStandsInSQL: what the service says to the database is reviewed as SQL, in sql/. Go may show
+// statements to a person, as doctor and the mends of errors do, but hand none to a driver.
+func sqlStandsInSQL(all []source) (violations []string) {
+	for _, s := range all {
+		if s.test() || s.in("db") || s.in(testPackages()...) {
+			continue
+		}
+		ast.Inspect(s.tree, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				return n.Name.Name != "mendFor"
+			case *ast.CallExpr:
+				on, name := callee(n)
+				return (on != "fmt" || name != "Errorf") && (on != "errors" || name != "New")
+			case *ast.BasicLit:
+				if text := literal(n); statement.MatchString(text) && !s.in("internal/doctor") {
+					violations = append(violations, s.at(n, "SQL in Go: %q", text))
+				}
+			}
+			return true
+		})
+		calls(s, func(call *ast.CallExpr, _, name string) {
+			switch strings.TrimSuffix(name, "Context") {
+			case "Exec", "Query", "QueryRow", "Prepare", "Queue":
+				ast.Inspect(call, func(n ast.Node) bool {
+					if lit, is := n.(*ast.BasicLit); is && literal(lit) != "" {
+						violations = append(violations, s.at(lit, "%s of a literal", name))
+					}
+					return true
+				})
+			}
+		})
+	}
+	return violations
+}
+
+// literal is the text of a string literal; empty for others.
+func literal(lit *ast.BasicLit) string {
+	if lit.Kind != token.STRING {
+		return ""
+	}
+	text, _ := strconv.Unquote(lit.Value)
+	return text
+}
+
+// callee names what is called: time.Sleep(…) is "time", "Sleep", and r.t.Skip(…) is "t", "Skip".
+func callee(call *ast.CallExpr) (on, name string) {
+	selector, is := call.Fun.(*ast.SelectorExpr)
+	if !is {
+		return "", ""
+	}
+	switch x := selector.X.(type) {
+	case *ast.Ident:
+		on = x.Name
+	case *ast.SelectorExpr:
+		on = x.Sel.Name
+	}
+	return on, selector.Sel.Name
+}
+
+// calls visits each call of a method, or of another package's function.
+func calls(s source, visit func(call *ast.CallExpr, on, name string)) {
+	ast.Inspect(s.tree, func(n ast.Node) bool {
+		if call, is := n.(*ast.CallExpr); is {
+			if on, name := callee(call); name != "" {
+				visit(call, on, name)
+			}
+		}
+		return true
+	})
+}
+
+// testPackages serve tests alone.
+func testPackages() []string { return []string{"internal/servertest", "internal/faultkit"} }
+
+// testsWaitForEvents: a test that sleeps is slow on a fast machine and wrong on a slow one, and one
+// that skips proves nothing.
+func testsWaitForEvents(all []source) (violations []string) {
+	for _, s := range all {
+		if !s.test() && !s.in(testPackages()...) {
+			continue
+		}
+		calls(s, func(call *ast.CallExpr, on, name string) {
+			switch {
+			case on == "time" && name == "Sleep",
+				name == "SkipNow", name == "Skipf",
+				name == "Skip" && slices.Contains([]string{"t", "b", "f", "tb"}, on):
+				violations = append(violations, s.at(call, "%s.%s", on, name))
+			}
+		})
+	}
+	return violations
+}
+
+// contextsComeFromMain: whoever starts something decides when it ends.
+func contextsComeFromMain(all []source) (violations []string) {
+	for _, s := range all {
+		if s.test() || s.path == "main.go" || s.in(testPackages()...) {
+			continue
+		}
+		calls(s, func(call *ast.CallExpr, on, name string) {
+			if on == "context" && (name == "Background" || name == "TODO") {
+				violations = append(violations, s.at(call, "context.%s", name))
+			}
+		})
+	}
+	return violations
+}
+
+// nothingHappensOnImport: no func init.
+func nothingHappensOnImport(all []source) (violations []string) {
+	for _, s := range all {
+		for _, decl := range s.tree.Decls {
+			if f, is := decl.(*ast.FuncDecl); is && f.Recv == nil && f.Name.Name == "init" {
+				violations = append(violations, s.at(f, "func init"))
+			}
+		}
+	}
+	return violations
+}
+
+// internalIsFlat: one level of small packages.
+func internalIsFlat(all []source) (violations []string) {
+	for _, s := range all {
+		if s.in("internal") && strings.Count(s.dir(), "/") != 1 {
+			violations = append(violations, s.at(s.tree, "package %s", s.dir()))
+		}
+	}
+	return violations
+}
+
+type rule struct {
+	check func([]source) []string
+	// breaks is a file that breaks the rule, and found what is said of it.
+	breaks map[string]string
+	found  []string
+}
+
+func allRules() map[string]rule {
+	return map[string]rule{
+		"core never imports domain": {coreNeverImportsDomain, map[string]string{
+			"internal/domain/race/race.go": `package race; import _ "processor/internal/domain"`,
+			"internal/cli/run.go":          `package cli; import _ "processor/internal/domain/race"`,
+			"main.go":                      `package main; import _ "processor/internal/domain"`,
+			"internal/domains/d.go":        `package domains; import _ "processor/internal/domainless"`,
+			"internal/store/store.go":      `package store; import _ "processor/internal/domain/race"`,
+			"internal/store/store_test.go": `package store; import _ "processor/internal/domain"`,
+		}, []string{
+			"internal/store/store.go:1: internal/store imports internal/domain/race",
+			"internal/store/store_test.go:1: internal/store imports internal/domain",
+		}},
+		"store alone imports db": {storeAloneImportsDB, map[string]string{
+			"internal/store/store.go":     `package store; import _ "processor/db"`,
+			"internal/bench/load_test.go": `package bench; import _ "processor/db"`,
+			"internal/bench/load.go":      `package bench; import _ "processor/db"`,
+		}, []string{"internal/bench/load.go:1: internal/bench imports db"}},
+		"core stands alone": {coreStandsAlone, map[string]string{
+			"internal/cli/cli.go":           `package cli; import _ "processor/internal/store"`,
+			"internal/store/store.go":       `package store; import _ "processor/internal/position"`,
+			"internal/store/store_test.go":  `package store; import _ "processor/internal/servertest"`,
+			"internal/position/position.go": `package position; import _ "processor/internal/helper"`,
+			"internal/helper/helper.go":     `package helper; import _ "processor/internal/fleet"`,
+			"internal/device/device.go":     `package device; import _ "processor/internal/service"`,
+		}, []string{
+			"internal/position needs internal/fleet", "internal/store needs internal/fleet", "internal/device needs internal/service",
+		}},
+		"SQL stands in SQL": {sqlStandsInSQL, map[string]string{
+			"db/db.go":                 "package db; const q = `SELECT 1`",
+			"internal/a/a_test.go":     `package a; const q = "DELETE FROM positions"`,
+			"internal/doctor/a.go":     `package doctor; const mend = "GRANT SELECT ON positions TO x"`,
+			"internal/doctor/b.go":     "package doctor\nfunc f() { conn.Exec(ctx, `ALTER TABLE positions`) }",
+			"internal/a/prose.go":      `package a; var prose = []string{"truncate positions", "Delete all?", "--flag", "create the database, or drop it"}`,
+			"internal/a/error.go":      `package a; func f() { return fmt.Errorf("drop database %s: %w", name, err) }`,
+			"internal/a/mend.go":       `package a; func mendFor() { return "GRANT SELECT ON positions TO x" }`,
+			"internal/a/constant.go":   "package a; const q = `\n\tinsert into positions VALUES (1)`",
+			"internal/a/formatted.go":  `package a; func f() { s := fmt.Sprintf("select * FROM %s", table) }`,
+			"internal/a/handed.go":     `package a; func f() { conn.QueryRow(ctx, "VACUUM "+table) }`,
+			"internal/a/commented.go":  `package a; const q = "-- why\nSELECT 1"`,
+			"internal/servertest/a.go": `package servertest; const q = "DROP TABLE positions"`,
+		}, []string{
+			`internal/a/commented.go:1: SQL in Go: "-- why\nSELECT 1"`,
+			`internal/a/constant.go:1: SQL in Go: "\n\tinsert into positions VALUES (1)"`,
+			`internal/a/formatted.go:1: SQL in Go: "select * FROM %s"`,
+			"internal/a/handed.go:1: QueryRow of a literal",
+			"internal/doctor/b.go:2: Exec of a literal",
+		}},
+		"tests wait for events": {testsWaitForEvents, map[string]string{
+			"internal/a/a.go":          `package a; func f() { time.Sleep(1); decoder.Skip() }`,
+			"internal/a/a_test.go":     `package a; func f() { decoder.Skip(); time.Sleep(1); t.Skip(); r.t.Skipf("x"); b.SkipNow() }`,
+			"internal/servertest/a.go": "package servertest\n\nfunc f() { t.Skip() }",
+		}, []string{
+			"internal/a/a_test.go:1: time.Sleep", "internal/a/a_test.go:1: t.Skip",
+			"internal/a/a_test.go:1: t.Skipf", "internal/a/a_test.go:1: b.SkipNow", "internal/servertest/a.go:3: t.Skip",
+		}},
+		"contexts come from main": {contextsComeFromMain, map[string]string{
+			"main.go":              `package main; func f() { context.Background() }`,
+			"internal/a/a_test.go": `package a; func f() { context.Background() }`,
+			"internal/a/a.go":      `package a; func f() { context.TODO(); ctx.Background(); context.Background() }`,
+		}, []string{"internal/a/a.go:1: context.TODO", "internal/a/a.go:1: context.Background"}},
+		"nothing happens on import": {nothingHappensOnImport, map[string]string{
+			"internal/a/a.go":      "package a\nfunc (x) init() {}\nfunc initialize() {}",
+			"internal/a/b_test.go": "package a\nfunc init() {}",
+		}, []string{"internal/a/b_test.go:2: func init"}},
+		"internal is flat": {internalIsFlat, map[string]string{
+			"main.go":           "package main",
+			"internal/a/a.go":   "package a",
+			"internal/a/b/b.go": "package b",
+			"internal/c.go":     "package internal",
+		}, []string{"internal/a/b/b.go:1: package internal/a/b", "internal/c.go:1: package internal"}},
+	}
+}
+
+func TestRules_Hold(t *testing.T) {
+	all := sources(t, os.DirFS(root))
+	paths := map[string]bool{}
+	for _, s := range all {
+		paths[s.path], paths[s.dir()] = true, true
+	}
+	require.Subset(t, slices.Collect(maps.Keys(paths)), append(corePackages(), "main.go", "db", "internal/rules/rules_test.go"))
+	for name, r := range allRules() {
+		t.Run(name, func(t *testing.T) { require.Empty(t, r.check(all)) })
+	}
+}
+
+func TestRules_FindWhatBreaksThem(t *testing.T) {
+	for name, r := range allRules() {
+		t.Run(name, func(t *testing.T) {
+			tree := fstest.MapFS{}
+			for path, content := range r.breaks {
+				tree[path] = &fstest.MapFile{Data: []byte(content)}
+			}
+			require.Equal(t, r.found, r.check(sources(t, tree)))
+		})
+	}
+}
