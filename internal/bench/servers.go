@@ -48,7 +48,7 @@ func (s *servers) startRedis(ctx context.Context) (err error) {
 		s.redisURL = s.ownRedisServer.URL()
 	}
 	if s.redis, err = stream.Connect(s.redisURL); err != nil {
-		return fmt.Errorf("Redis URL: %w", err)
+		return fmt.Errorf("read the Redis URL: %w", err)
 	}
 	return stream.Ping(ctx, s.redis)
 }

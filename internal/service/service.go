@@ -94,7 +94,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	if s.redis, err = stream.Connect(s.config.Redis.URL); err != nil {
-		return fmt.Errorf("Redis URL: %w", err)
+		return fmt.Errorf("read the Redis URL: %w", err)
 	}
 	s.Store, err = store.Open(ctx, s.config.Database.URL, store.Options{
 		Writers:      s.config.Writers,

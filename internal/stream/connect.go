@@ -26,7 +26,8 @@ const socketBuffer = 256 << 10
 //	redis://user:password@host:26379/0?master_name=m&addr=host2:26379   Sentinel
 //	redis://user:password@host:6379?addr=host2:6379                     Cluster
 //
-// All other parameters are go-redis's. The caller closes the client.
+// All other parameters are go-redis's. The client tries nothing twice: its callers do, and know
+// for how long. The caller closes the client.
 func Connect(rawURL string) (redis.UniversalClient, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -40,7 +41,7 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sentinel: %w", err)
 		}
-		opt.Protocol, opt.MaxRetries = 2, -1
+		opt.Protocol, opt.MaxRetries, opt.DialerRetries = 2, -1, 1
 		opt.ReadTimeout = readTimeout(opt.ReadTimeout)
 		opt.ReadBufferSize, opt.WriteBufferSize = socketBuffer, socketBuffer
 		requireTLS12(opt.TLSConfig)
@@ -50,7 +51,7 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cluster: %w", err)
 		}
-		opt.Protocol, opt.MaxRetries = 2, -1
+		opt.Protocol, opt.MaxRetries, opt.DialerRetries = 2, -1, 1
 		opt.ReadTimeout = readTimeout(opt.ReadTimeout)
 		opt.ReadBufferSize, opt.WriteBufferSize = socketBuffer, socketBuffer
 		opt.MaintNotificationsConfig = noMaintNotifications()
@@ -61,7 +62,7 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, err
 		}
-		opt.Protocol, opt.MaxRetries = 2, -1
+		opt.Protocol, opt.MaxRetries, opt.DialerRetries = 2, -1, 1
 		opt.ReadTimeout = readTimeout(opt.ReadTimeout)
 		opt.ReadBufferSize, opt.WriteBufferSize = socketBuffer, socketBuffer
 		opt.MaintNotificationsConfig = noMaintNotifications()
