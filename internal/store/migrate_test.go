@@ -140,7 +140,7 @@ func TestMigrations_RefuseAPlainTableByAccident(t *testing.T) {
 	url = with(t, url, "options", "-c processor.allow_plain_table=off")
 	err := MigrateUp(t.Context(), url)
 	require.ErrorContains(t, err, "TimescaleDB is not enabled in database")
-	require.ErrorContains(t, err, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+	require.ErrorContains(t, err, "run CREATE EXTENSION timescaledb in it")
 	require.ErrorContains(t, err, "options=-c%20processor.allow_plain_table%3Don")
 	require.Equal(t, allMigrations, names(t, url, false))
 	require.NotContains(t, ask(t, url, objects), "table positions")
