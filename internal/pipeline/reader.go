@@ -116,9 +116,9 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 	return nil
 }
 
-// readNew waits for entries, up to block, and takes what is there, up to a batch. It reads in several replies
-// rather than one, so that the size of the entries is known before many are asked for. It
-// reports whether there is a backlog.
+// readNew waits for entries, up to block, and takes what is there, up to a batch. It reads in
+// several replies rather than one, so that the size of the entries is known before many are asked
+// for. It reports whether there is a backlog.
 func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Batch, backlog bool, err error) {
 	for {
 		asked := r.size.count(len(b.Entries), b.Bytes)

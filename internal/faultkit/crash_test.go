@@ -1,0 +1,148 @@
+package faultkit
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/pipeline"
+	"processor/internal/stream"
+)
+
+// A worker that dies between any two steps of a batch's life leaves nothing half done that its
+// successor under the same name does not finish.
+func TestCrash_AfterEveryStep(t *testing.T) {
+	steps := []pipeline.Step{
+		pipeline.Read, pipeline.Decoded, pipeline.Committed, pipeline.Observed, pipeline.DeadLettered, pipeline.Acknowledged,
+	}
+	for _, step := range steps {
+		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			letters := r.publishWithBad(1000, 10)
+			w := r.start(dies(step, 3))
+			w.dead()
+			r.requireUnfinished()
+			r.finish(letters)
+		})
+	}
+}
+
+// The moments that lie between the worker and a server: its request or their answer is on the
+// way when it dies.
+func TestCrash_WithARequestOnTheWay(t *testing.T) {
+	cases := map[string]struct {
+		postgres bool
+		trap     Trap
+	}{
+		"before the commit is sent":          {true, Trap{At: Commit}},
+		"before the commit's answer":         {true, Trap{At: Commit, Answered: true}},
+		"in the middle of a dead letter":     {false, Trap{At: DeadLetter}},
+		"before a dead letter's answer":      {false, Trap{At: DeadLetter, Answered: true}},
+		"before the entries are read":        {false, Trap{At: third(Command("XREADGROUP"))}},
+		"before the answer with the entries": {false, Trap{At: third(Command("XREADGROUP")), Answered: true}},
+		"before XACK is sent":                {false, Trap{At: third(Command("XACK"))}},
+		"before XACK's answer":               {false, Trap{At: third(Command("XACK")), Answered: true}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			direct := r.config
+			redis, postgres := r.throughProxies()
+			letters := r.publishWithBad(1000, 10)
+			c.trap.Hold = true
+			proxy := redis
+			if c.postgres {
+				proxy = postgres
+			}
+			sprung := proxy.Set(c.trap)
+			w := r.start()
+			within(t, sprung)
+			w.Kill()
+			r.requireUnfinished()
+			r.config = direct
+			r.finish(letters)
+		})
+	}
+}
+
+// One of two streams is acknowledged, the other one not yet.
+func TestCrash_BetweenXACKOfTwoStreams(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.config.Streams[0]
+	second := first + ":2"
+	r.config.Streams = append(r.config.Streams, second)
+	direct := r.config
+	redis, _ := r.throughProxies()
+	sprung := redis.Set(Trap{At: Command("XACK", second), Hold: true})
+	r.publishTo(first, 100)
+	r.publishTo(second, 100)
+	w := r.start()
+	within(t, sprung)
+	Until(t, "the first stream is acknowledged", func() bool {
+		info, err := stream.Inspect(t.Context(), r.redis, first, r.config.Group)
+		return err == nil && info.Group.Pending == 0 && info.Group.LastDelivered == info.LastGenerated
+	})
+	w.Kill()
+	require.Equal(t, int64(100), r.pending())
+	require.Equal(t, "200", r.rows(), "committed, and not acknowledged")
+	r.config = direct
+	r.finish(nil)
+}
+
+// publishWithBad publishes n positions, and after every tenth part of them a bad entry or more,
+// and returns the dead letters that those become.
+func (r *rig) publishWithBad(n, bad int) (letters []string) {
+	r.t.Helper()
+	for i := range bad {
+		r.publish(n / bad)
+		letters = append(letters, "not_json "+r.add(fmt.Sprint("nonsense ", i)))
+	}
+	return letters
+}
+
+// requireUnfinished makes sure that the fault came in the middle: something is left to do, and
+// nothing was acknowledged that is not there.
+func (r *rig) requireUnfinished() {
+	r.t.Helper()
+	require.False(r.t, r.drained(), "the fault came too late")
+}
+
+// finish starts a worker under the same name, lets it do the rest, and looks at everything.
+func (r *rig) finish(letters []string) ledger {
+	r.t.Helper()
+	w := r.start()
+	r.awaitDrained()
+	l := w.stop()
+	r.requireExact(letters...)
+	require.NotContains(r.t, w.Log(), `"level":"error"`)
+	return l
+}
+
+// third skips the first two such moments.
+func third(m Moment) Moment {
+	seen := 0
+	return func(f Frame) bool {
+		if m(f) {
+			seen++
+		}
+		return seen == 3 && m(f)
+	}
+}
+
+func within[T any](t testing.TB, events <-chan T) T {
+	t.Helper()
+	var e T
+	Until(t, "an event", func() bool {
+		select {
+		case e = <-events:
+			return true
+		default:
+			return false
+		}
+	})
+	return e
+}

@@ -1,0 +1,7 @@
+package faultkit
+
+import "syscall"
+
+func diesWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

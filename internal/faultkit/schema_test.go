@@ -1,0 +1,193 @@
+package faultkit
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/sandbox"
+	"processor/internal/servertest"
+)
+
+// held is logged when a batch has to wait.
+const held = "positions cannot be written; the batch is held and tried again"
+
+// leastRights makes a role that may do what the worker needs and nothing else, and gives it to
+// the next worker. It returns the role's name.
+func (r *rig) leastRights() string {
+	r.t.Helper()
+	role := "worker_" + strings.ToLower(rand.Text())
+	r.execute(fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD 'secret'; GRANT SELECT, INSERT, UPDATE ON positions TO %[1]s`, role))
+	r.t.Cleanup(func() {
+		execute(lasting{r.t}, r.database, fmt.Sprintf(`DROP OWNED BY %[1]s; DROP ROLE %[1]s`, role))
+	})
+	u, err := url.Parse(r.database)
+	require.NoError(r.t, err)
+	u.User = url.UserPassword(role, "secret")
+	r.config.Database.URL = u.String()
+	return role
+}
+
+// Schema or rights go wrong under a running worker: it holds what it has, stops reading, is not
+// ready, says once what is wrong and how to mend it, and goes on by itself when it is mended.
+func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
+	cases := map[string]struct {
+		spoil, mend string // %s is the worker's role
+		state       string
+		hint        string // in the log
+	}{
+		"dropped column": {
+			`ALTER TABLE positions DROP COLUMN speed`, `ALTER TABLE positions ADD COLUMN speed real NOT NULL DEFAULT 0`,
+			"42703", "run processor migrate up",
+		},
+		"missing table": {
+			`ALTER TABLE positions RENAME TO elsewhere`, `ALTER TABLE elsewhere RENAME TO positions`,
+			"42P01", "run processor migrate up",
+		},
+		"revoked right": {
+			`REVOKE INSERT ON positions FROM %s`, `GRANT INSERT ON positions TO %s`,
+			"42501", "GRANT SELECT, INSERT, UPDATE ON positions",
+		},
+		"column of another type": {
+			`ALTER TABLE positions ALTER priority TYPE boolean USING priority > 0`, `ALTER TABLE positions ALTER priority TYPE smallint USING priority::integer::smallint`,
+			"42804", "run processor migrate up",
+		},
+		"column that has to be written": {
+			`ALTER TABLE positions ADD COLUMN tenant text NOT NULL DEFAULT 'x'; ALTER TABLE positions ALTER tenant DROP DEFAULT`,
+			`ALTER TABLE positions ALTER tenant SET DEFAULT 'x'`,
+			"23502", "give column tenant of positions a default",
+		},
+		"role that may not log in": {
+			`ALTER ROLE %[1]s NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%[1]s'`, `ALTER ROLE %s LOGIN`,
+			"28000", "correct the role and password",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			role := r.leastRights()
+			r.publish(1000)
+			w := r.start()
+			r.awaitDrained()
+			Until(t, "ready", w.ready)
+
+			r.execute(filled(c.spoil, role))
+			r.publish(1000)
+			Until(t, "not ready", func() bool { return !w.ready() })
+			Until(t, "it is logged", func() bool { return len(w.lines(held)) > 0 })
+			Until(t, "it is tried again", func() bool { return w.metric(`processor_write_errors_total{class="schema"}`) > 4 })
+			require.True(t, w.alive())
+			Until(t, "it is known why", func() bool { return w.field(held, "class") == "schema" })
+			require.Contains(t, w.field(held, "error"), c.state)
+			require.Contains(t, w.field(held, "mend"), c.hint)
+			_, body := w.get("/readyz")
+			require.Contains(t, body, c.state)
+			require.Contains(t, body, c.hint, "readiness names the mend")
+			require.LessOrEqual(t, w.metric("processor_entries_in_flight"), 500.0, "reading has stopped: four writers and a reader hold a batch each")
+			require.Empty(t, r.letters())
+
+			r.execute(filled(c.mend, role))
+			r.awaitDrained()
+			Until(t, "ready again", w.ready)
+			for _, line := range w.lines(held)[1:] {
+				require.NotEqual(t, w.lines(held)[0]["class"], line["class"], "once, however long it lasts")
+			}
+			require.Len(t, w.lines("positions are written again"), 1)
+			require.Equal(t, 2000, w.stop().Inserted)
+			switch name {
+			case "dropped column", "column of another type": // the mend lost what was there
+				require.Equal(t, "2000", r.rows())
+			default:
+				r.requireExact()
+			}
+		})
+	}
+}
+
+func filled(statements, role string) string {
+	if !strings.Contains(statements, "%") {
+		return statements
+	}
+	return fmt.Sprintf(statements, role)
+}
+
+// tooMany makes the server refuse more rows a statement than it can take, as a limit of memory or
+// of time would, and any statement with the device "heavy".
+const tooMany = `
+CREATE FUNCTION too_many() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF (SELECT count(*) FROM written) > %d OR EXISTS (SELECT FROM written WHERE device_id = 'heavy') THEN
+		RAISE EXCEPTION 'too much at once' USING ERRCODE = '%s';
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER too_many AFTER INSERT ON positions
+	REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION too_many()`
+
+// A limit of the server: the batch is cut until it is small enough.
+func TestLimit_BatchIsCut(t *testing.T) {
+	for name, state := range map[string]string{"query_canceled": "57014", "out_of_memory": "53200", "configuration_limit_exceeded": "53400"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newPlainRig(t)
+			r.execute(fmt.Sprintf(tooMany, 10, state))
+			r.publish(500)
+			w := r.start()
+			r.awaitDrained()
+			require.Greater(t, w.metric(`processor_write_errors_total{class="limit"}`), 30.0)
+			require.Empty(t, w.lines(held))
+			require.Equal(t, ledger{Read: 500, Inserted: 500, Balanced: true}, w.stop())
+			r.requireExact()
+		})
+	}
+}
+
+// A row that meets a limit alone waits and is reported, while everything else goes on, and lands
+// when it can.
+func TestLimit_LoneRowWaits(t *testing.T) {
+	t.Parallel()
+	r := newPlainRig(t)
+	r.execute(fmt.Sprintf(tooMany, 1000, "57014"))
+	r.publish(500)
+	heavy := r.record()
+	payload := strings.Replace(string(heavy.Payload), heavy.DeviceID, "heavy", 1)
+	r.add(payload)
+	r.publish(500)
+	w := r.start()
+	Until(t, "all other rows are there", func() bool { return r.rows() == "1000" })
+	Until(t, "it is reported", func() bool { return len(w.lines(held)) == 1 })
+	require.Equal(t, "limit", w.field(held, "class"))
+	require.Empty(t, r.letters())
+	require.Positive(t, r.pending())
+
+	// What comes later does not wait for that row.
+	for range 3 {
+		r.publish(100)
+		rows := fmt.Sprint(len(r.published))
+		Until(t, "later rows are there", func() bool { return r.rows() == rows })
+	}
+	Until(t, "not ready, since a row waits", func() bool { return !w.ready() })
+	require.Len(t, w.lines(held), 1, "others' success does not end it")
+	require.Empty(t, w.lines("positions are written again"))
+
+	r.execute(`DROP TRIGGER too_many ON positions`)
+	r.published = append(r.published, []byte(payload))
+	r.awaitDrained()
+	Until(t, "ready again", w.ready)
+	require.Equal(t, ledger{Read: 1301, Inserted: 1301, Balanced: true}, w.stop())
+	r.requireExact()
+}
+
+// newPlainRig is a rig with a plain table, whatever the server has: hypertables take no
+// transition tables.
+func newPlainRig(t testing.TB) *rig {
+	t.Helper()
+	url, err := sandbox.PlainTableURL(servertest.Database(t))
+	require.NoError(t, err)
+	return newRigOn(t, servertest.Redis(t), url)
+}
