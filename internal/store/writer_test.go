@@ -241,6 +241,46 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
 }
 
+// A row that alone meets a limit of the server keeps no other row of the batch waiting, is
+// reported once while other writers succeed, and lands when it can.
+func TestWriter_SetsARowAside(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF NEW.device_id = 'd000' THEN RAISE EXCEPTION 'too much' USING ERRCODE = 'query_canceled'; END IF;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	trouble := make(chan error, 1000)
+	s := open(t, url, Options{Events: Events{Trouble: func(_ Class, _ time.Time, err error) { trouble <- err }}})
+	var batch []position.Position
+	for i := range 200 {
+		batch = append(batch, at(fmt.Sprintf("d%03d", i), 1, 1, `{}`))
+	}
+	written := make(chan Result)
+	go func() {
+		r, _ := s.NewWriter().Write(t.Context(), Batch{Positions: batch})
+		written <- r
+	}()
+	for range 2 { // it was tried again, after all others
+		require.Error(t, within(t, trouble))
+	}
+	require.Equal(t, []string{"199"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+	require.True(t, s.Healthy(), "nothing is wrong with the server")
+
+	other, err := s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("other", 1, 1, `{}`)}})
+	require.NoError(t, err)
+	require.Equal(t, Result{Inserted: 1}, other)
+	require.Error(t, within(t, trouble), "another writer's success does not end it")
+
+	execute(t, url, `DROP TRIGGER refuse ON positions`)
+	require.Equal(t, Result{Inserted: 200}, within(t, written))
+	for err := error(errNotByCopy); err != nil; {
+		err = within(t, trouble)
+	}
+}
+
 func TestWriter_WaitsForAServerThatIsGone(t *testing.T) {
 	server := servertest.NewPostgres(t)
 	require.NoError(t, server.CreateDatabase(t.Context(), "fleet"))

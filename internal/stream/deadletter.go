@@ -59,14 +59,26 @@ func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) error {
 	return nil
 }
 
+// mostFields bounds what a letter keeps of its entry: Lua hands no more than some 8,000 values to
+// a command, and an entry that cannot be buried would be in the way for ever.
+const mostFields = 3900
+
 func (l *Letter) values(now string) []any {
-	values := make([]any, 0, l.Entry.count+10)
+	fields := l.Entry.count / 2
+	values := make([]any, 0, 2*min(fields, mostFields)+10)
 	for field, value := range l.Entry.Fields {
+		if len(values) == 2*mostFields {
+			break
+		}
 		values = append(values, field, value)
+	}
+	detail := l.Detail
+	if fields > mostFields {
+		detail += fmt.Sprintf(" (the first %d of its %d fields are kept)", mostFields, fields)
 	}
 	values = append(values,
 		FieldReason, l.Reason,
-		FieldDetail, l.Detail,
+		FieldDetail, detail,
 		FieldSourceID, l.Entry.ID.String(),
 		FieldTime, now)
 	if l.SQLState != "" {

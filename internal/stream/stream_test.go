@@ -166,6 +166,27 @@ func TestConsumer_AcknowledgesNothingWithoutItsCopy(t *testing.T) {
 	require.Equal(t, int64(1), f.client.XLen(t.Context(), dead).Val())
 }
 
+// Lua cannot hand that many values to XADD: without a bound the entry could never be buried.
+func TestConsumer_DeadLettersAnEntryOfManyFields(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	var fields []any
+	for i := range 10_000 {
+		fields = append(fields, i, "x")
+	}
+	f.add(t, fields...)
+	var batch Batch
+	_, err = f.ReadNew(t.Context(), &batch, 10, shortBlock)
+	require.NoError(t, err)
+	require.NoError(t, f.DeadLetter(t.Context(), []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "no payload"}}))
+	require.Empty(t, f.pending(t))
+	letters, err := NewestDeadLetters(t.Context(), f.client, f.stream, 1)
+	require.NoError(t, err)
+	require.Len(t, letters[0].Fields, mostFields)
+	require.Equal(t, "no payload (the first 3900 of its 10000 fields are kept)", letters[0].Detail)
+}
+
 func TestConsumer_Stats(t *testing.T) {
 	f := newFixture(t)
 	_, err := f.EnsureGroup(t.Context())
