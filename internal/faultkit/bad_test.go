@@ -70,9 +70,6 @@ func TestBad_EntriesStandAlone(t *testing.T) {
 		mixed = min(mixed, drainWith(t, good, kinds, times))
 		t.Logf("%v without bad entries, %v with %d: %.2f times as long",
 			clean.Round(time.Millisecond), mixed.Round(time.Millisecond), times*len(kinds), mixed.Seconds()/clean.Seconds())
-		if !full() && mixed < clean*3/2 {
-			return
-		}
 	}
 	require.Less(t, mixed, clean*3/2)
 }
@@ -82,7 +79,7 @@ func TestBad_EntriesStandAlone(t *testing.T) {
 func drainWith(t *testing.T, good int, kinds []bad, times int) time.Duration {
 	t.Helper()
 	r := newRig(t)
-	r.config.BatchSize = 5000
+	r.config.BatchSize = 2500 // as it is by default
 	r.execute(`ALTER TABLE positions ADD CONSTRAINT plausible CHECK (NOT attributes @> '{"999": "refuse me"}')`)
 	letters, refused := []string{}, 0
 	parts := max(times*len(kinds), 1)

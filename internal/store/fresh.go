@@ -60,3 +60,30 @@ func (f *fresh) copied() {
 	defer f.mu.Unlock()
 	f.next = 0
 }
+
+// dividedBatches is how many batches are written in parts after one that held a bad row.
+const dividedBatches = 16
+
+// doubt remembers for all writers that bad rows are about. A batch that is written in parts from
+// the start loses one part to a bad row, and not all that the server did until it met it: half a
+// batch on average, which costs more than all that comes after.
+type doubt struct {
+	mu      sync.Mutex
+	batches int // still to be written in parts
+}
+
+func (d *doubt) refused() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.batches = dividedBatches
+}
+
+func (d *doubt) divides() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.batches == 0 {
+		return false
+	}
+	d.batches--
+	return true
+}

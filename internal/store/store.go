@@ -51,6 +51,7 @@ type Store struct {
 	opts    Options
 	trouble trouble
 	fresh   fresh
+	doubt   doubt
 }
 
 // Open reads the database URL and prepares the pool; connections are made when they are needed,

@@ -241,6 +241,37 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
 }
 
+// After a bad row batches are written in parts for a while, so that the next one costs less.
+func TestWriter_DividesWhileBadRowsAreAbout(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	statements := 0
+	w := open(t, url, Options{Events: Events{Wrote: func(string, int, time.Duration) { statements++ }}}).NewWriter()
+	second := 0
+	write := func(bad ...int) int {
+		var batch []position.Position
+		for i := range 100 {
+			batch = append(batch, at(fmt.Sprintf("d%03d", i), second, 1, `{}`))
+		}
+		for _, i := range bad {
+			batch[i].Speed = 600
+		}
+		second++
+		statements = 0
+		got, err := w.Write(t.Context(), Batch{Positions: batch})
+		require.NoError(t, err)
+		require.Equal(t, 100-len(bad), got.Inserted)
+		require.Len(t, got.Rejected, len(bad))
+		return statements
+	}
+	require.Equal(t, 1, write())
+	write(50)
+	for range dividedBatches {
+		require.Equal(t, manyParts, write())
+	}
+	require.Equal(t, 1, write())
+}
+
 // A row that alone meets a limit of the server keeps no other row of the batch waiting, is
 // reported once while other writers succeed, and lands when it can.
 func TestWriter_SetsARowAside(t *testing.T) {
