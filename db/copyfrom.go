@@ -46,7 +46,7 @@ func (r iteratorForCopyPositions) Err() error {
 	return nil
 }
 
-// Every statement that writes positions. Rows come sorted by (device_id, ts): two replicas
+// The statements on positions; bench.sql has one more. Rows come sorted by (device_id, ts): two replicas
 // that hold the same rows lock them in the same order and cannot deadlock, and index pages
 // are hit in order.
 // The fast way for fresh entries. Fails as a whole on a key that is there already.

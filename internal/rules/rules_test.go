@@ -180,7 +180,7 @@ func sqlStandsInSQL(all []source) (violations []string) {
 		ast.Inspect(s.tree, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.FuncDecl:
-				return n.Name.Name != "mendFor"
+				return n.Name.Name != "Mend"
 			case *ast.CallExpr:
 				on, name := callee(n)
 				return (on != "fmt" || name != "Errorf") && (on != "errors" || name != "New")
@@ -343,7 +343,7 @@ func allRules() map[string]rule {
 			"internal/doctor/b.go":     "package doctor\nfunc f() { conn.Exec(ctx, `ALTER TABLE positions`) }",
 			"internal/a/prose.go":      `package a; var prose = []string{"truncate positions", "Delete all?", "--flag", "create the database, or drop it"}`,
 			"internal/a/error.go":      `package a; func f() { return fmt.Errorf("drop database %s: %w", name, err) }`,
-			"internal/a/mend.go":       `package a; func mendFor() { return "GRANT SELECT ON positions TO x" }`,
+			"internal/a/mend.go":       `package a; func Mend() { return "GRANT SELECT ON positions TO x" }`,
 			"internal/a/constant.go":   "package a; const q = `\n\tinsert into positions VALUES (1)`",
 			"internal/a/formatted.go":  `package a; func f() { s := fmt.Sprintf("select * FROM %s", table) }`,
 			"internal/a/handed.go":     `package a; func f() { conn.QueryRow(ctx, "VACUUM "+table) }`,

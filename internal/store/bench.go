@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,10 +25,11 @@ type Bench struct {
 
 // NewBench reads the database URL; it connects to nothing yet.
 func NewBench(databaseURL string) (*Bench, error) {
-	config, err := pgx.ParseConfig(databaseURL)
+	pool, err := poolConfig(databaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
+		return nil, err
 	}
+	config := pool.ConnConfig
 	config.RuntimeParams["application_name"] = "processor bench"
 	return &Bench{config: config}, nil
 }
@@ -134,7 +134,7 @@ func (b *Bench) do(ctx context.Context, what string, work func(*db.Queries) erro
 // CopyRows are rows in memory, cut into batches and sorted as a Writer sends them. The zero
 // value is empty and ready.
 type CopyRows struct {
-	batches [][]db.CopyPositionsParams
+	batches [][]position.Position
 	devices map[string]string
 }
 
@@ -148,27 +148,15 @@ func (c *CopyRows) Add(batch []position.Position) {
 	for i := range batch {
 		size += len(batch[i].Attributes)
 	}
-	rows, attributes := make([]db.CopyPositionsParams, len(batch)), make([]byte, 0, size)
-	for i := range batch {
-		p := &batch[i]
+	rows, attributes := slices.Clone(batch), make([]byte, 0, size)
+	for i := range rows {
+		p := &rows[i]
 		start := len(attributes)
 		attributes = append(attributes, p.Attributes...)
-		rows[i] = db.CopyPositionsParams{
-			DeviceID:   c.device(p.DeviceID),
-			Ts:         p.Timestamp,
-			Latitude:   p.Latitude,
-			Longitude:  p.Longitude,
-			Altitude:   p.Altitude,
-			Angle:      p.Angle,
-			Speed:      p.Speed,
-			Satellites: int16(p.Satellites),
-			Priority:   int16(p.Priority),
-			Attributes: attributes[start:len(attributes):len(attributes)],
-		}
+		p.Attributes = attributes[start:len(attributes):len(attributes)]
+		p.DeviceID = c.device(p.DeviceID)
 	}
-	slices.SortFunc(rows, func(a, b db.CopyPositionsParams) int {
-		return cmp.Or(cmp.Compare(a.DeviceID, b.DeviceID), a.Ts.Compare(b.Ts))
-	})
+	slices.SortFunc(rows, func(a, b position.Position) int { return compareKeys(&a, &b) })
 	c.batches = append(c.batches, rows)
 }
 
@@ -181,14 +169,15 @@ func (c *CopyRows) device(id string) string {
 	return id
 }
 
-// Copy sends all rows by COPY, a transaction for each batch, over so many connections at once,
-// and returns how long that took from the moment when all of them were open.
+// Copy sends all rows by the statement and the encoder that a Writer uses, a transaction for each
+// batch, over so many connections at once, and returns how long that took from the moment when
+// all of them were open.
 func (b *Bench) Copy(ctx context.Context, rows *CopyRows, connections int) (took time.Duration, err error) {
 	conns := make([]*pgx.Conn, connections)
 	for i := range conns {
-		conn, err := pgx.ConnectConfig(ctx, b.config.Copy())
-		if err != nil {
-			return 0, fmt.Errorf("connect for COPY: %w", err)
+		conn, dialErr := pgx.ConnectConfig(ctx, b.config.Copy())
+		if dialErr != nil {
+			return 0, fmt.Errorf("connect for COPY: %w", dialErr)
 		}
 		defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 		conns[i] = conn
@@ -199,13 +188,20 @@ func (b *Bench) Copy(ctx context.Context, rows *CopyRows, connections int) (took
 	began := time.Now()
 	for _, conn := range conns {
 		group.Go(func() error {
-			queries := db.New(conn)
+			source := &copySource{}
+			queries := db.New(copyConn{conn, source})
+			var order []int32
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(rows.batches) {
 					return nil
 				}
-				if _, err := queries.CopyPositions(ctx, rows.batches[i]); err != nil {
+				batch := rows.batches[i]
+				for len(order) < len(batch) {
+					order = append(order, int32(len(order)))
+				}
+				source.reset(batch, order[:len(batch)])
+				if _, err := queries.CopyPositions(ctx, nil); err != nil {
 					return fmt.Errorf("COPY positions: %w", err)
 				}
 			}

@@ -17,18 +17,20 @@ const (
 	// Unavailable: the server cannot be reached or cannot serve now, or another transaction was
 	// in the way. The same batch goes again with backoff, for as long as it takes.
 	Unavailable Class = "unavailable"
-	// BadRow: a value that the table does not take. The batch is halved until the row stands
+	// BadRow: a value that the table does not take. The batch is divided until the row stands
 	// alone; that row is rejected, the others land.
 	BadRow Class = "bad_row"
 	// Schema: table, column, constraint, database or right is missing, a column was added that
 	// has to be written, or a pooler in between does not keep prepared statements. The batch is
 	// held until somebody mends it: the row is not at fault and is never rejected for this.
 	Schema Class = "schema"
-	// Limit: the batch is too much for a limit of the server. It is halved; a row that meets
+	// Limit: the batch is too much for a limit of the server. It is divided; a row that meets
 	// the limit alone waits, and is reported, but never dropped.
 	Limit Class = "limit"
-	// Unexpected: an error that has no rule. Held and reported like Schema, since dropping
-	// a position on a guess is worse than waiting for a person.
+	// Unexpected: an error that has no rule, such as RAISE EXCEPTION of somebody's trigger
+	// (P0001). Tried again, then divided: a row that meets it alone waits and is reported, since
+	// dropping a position on a guess is worse than waiting for a person. With Batch.LastChance it
+	// is rejected, where the server writes others.
 	Unexpected Class = "unexpected"
 	// Canceled: the caller's context ended.
 	Canceled Class = "canceled"
@@ -56,9 +58,6 @@ func Classify(err error) Class {
 	}
 }
 
-// notNullViolation is the SQLSTATE of a value that is missing.
-const notNullViolation = "23502"
-
 // written tells whether the service writes this column of positions. An error that names no
 // column is taken to mean one of its own.
 func written(column string) bool {
@@ -67,28 +66,29 @@ func written(column string) bool {
 
 func classifyState(state string) Class {
 	switch state {
-	case "40001", // serialization_failure
-		"40P01", // deadlock_detected
-		"53000", // insufficient_resources
-		"53100", // disk_full
-		"53300", // too_many_connections
-		"55P03", // lock_not_available
-		"57P01", // admin_shutdown
-		"57P02", // crash_shutdown
-		"57P03", // cannot_connect_now
-		"25006": // read_only_sql_transaction: a standby, until the failover is through
+	case serializationFailure,
+		deadlockDetected,
+		insufficientResources,
+		diskFull,
+		tooManyConnections,
+		lockNotAvailable,
+		adminShutdown,
+		crashShutdown,
+		cannotConnectNow,
+		readOnlyTransaction: // a standby, until the failover is through
 		return Unavailable
 	case notNullViolation,
-		"23503", // foreign_key_violation
-		"23514": // check_violation
+		foreignKeyViolation,
+		checkViolation:
 		return BadRow
-	case "3F000", // invalid_schema_name
-		"3D000", // invalid_catalog_name: no such database
-		"26000": // invalid_sql_statement_name: a pooler gave another connection, see mendFor
+	case invalidSchemaName,
+		invalidCatalogName,
+		invalidStatementName: // a pooler gave another connection, see Mend
 		return Schema
-	case "53200", // out_of_memory
-		"53400", // configuration_limit_exceeded
-		"57014": // query_canceled: statement_timeout
+	case outOfMemory,
+		configurationLimitExceeded,
+		queryCanceled,      // statement_timeout
+		transactionTimeout: // of PostgreSQL 17
 		return Limit
 	}
 	if len(state) != 5 {
@@ -100,10 +100,7 @@ func classifyState(state string) Class {
 	case "22", "54": // data exceptions, program limits
 		return BadRow
 	case "28", // invalid authorization
-		// The statement does not fit the database: 42P01 undefined_table, 42703 undefined_column,
-		// 42804 datatype_mismatch, 42883 undefined_function (an operator, for another type), 42P10
-		// no unique constraint for ON CONFLICT, 42501 insufficient_privilege, 42P05 as 26000.
-		"42":
+		"42": // the statement does not fit the database: table, column, type, constraint, right
 		return Schema
 	default:
 		return Unexpected

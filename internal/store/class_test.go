@@ -121,8 +121,8 @@ func TestClassify_RealErrors(t *testing.T) {
 		"wrong password":              {connecting(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "wrong") }), "28P01", Schema},
 		"role missing":                {connecting(func(u *url.URL) { u.User = url.UserPassword("nobody_here", "wrong") }), "28P01", Schema},
 		"database missing":            {connecting(func(u *url.URL) { u.Path = "nothing_here" }), "3D000", Schema},
-		"too many connections":        {tooManyConnections, "53300", Unavailable},
-		"serialization failure":       {serializationFailure, "40001", Unavailable},
+		"too many connections":        {noConnectionLeft, "53300", Unavailable},
+		"serialization failure":       {serializationConflict, "40001", Unavailable},
 		"deadlock":                    {deadlock, "40P01", Unavailable},
 		"lock timeout":                {lockTimeout, "55P03", Unavailable},
 		"terminated":                  {terminated, "57P01", Unavailable},
@@ -137,13 +137,13 @@ func TestClassify_RealErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			err := c.provoke(t, plain(t, servertest.Database(t)))
 			require.Error(t, err)
-			require.Equal(t, c.state, sqlState(err), "%v", err)
+			require.Equal(t, c.state, SQLState(err), "%v", err)
 			require.Equal(t, c.class, Classify(err), "%v", err)
 			require.False(t, outcomeUnknown(err), "%v", err)
 			if c.class == Schema && strings.HasPrefix(name, "prepared") {
-				require.Contains(t, mendFor(err), "default_query_exec_mode=cache_describe")
+				require.Contains(t, Mend(err), "default_query_exec_mode=cache_describe")
 			}
-			require.Equal(t, c.class == Schema, mendFor(err) != "", "a person must know what to do, and only then")
+			require.Equal(t, c.class == Schema, Mend(err) != "", "a person must know what to do, and only then")
 		})
 	}
 }
@@ -182,7 +182,8 @@ func attemptOnce(t testing.TB, s *Store, fresh bool, p position.Position) error 
 	w := s.NewWriter()
 	w.batch = Batch{Positions: []position.Position{p}}
 	w.sort()
-	return w.attempt(t.Context(), w.order, fresh, &Result{})
+	w.byCopy = fresh
+	return w.attempt(t.Context(), w.order, &Result{})
 }
 
 func upsertOnce(t testing.TB, url string, p position.Position) error {
@@ -236,7 +237,7 @@ func withoutRights(t testing.TB, url string) error {
 	return upsertOnce(t, role(t, url, ""), at("a", 1, 1, `{}`))
 }
 
-func tooManyConnections(t testing.TB, url string) error {
+func noConnectionLeft(t testing.TB, url string) error {
 	return upsertOnce(t, role(t, url, "CONNECTION LIMIT 0"), at("a", 1, 1, `{}`))
 }
 
@@ -246,7 +247,7 @@ func twoRows(t testing.TB, url string) (first, second *pgx.Conn) {
 	return connect(t, url), connect(t, url)
 }
 
-func serializationFailure(t testing.TB, url string) error {
+func serializationConflict(t testing.TB, url string) error {
 	first, second := twoRows(t, url)
 	const update = `UPDATE positions SET speed = speed + 1`
 	tx, err := first.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})

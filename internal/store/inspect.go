@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/db"
 	"processor/internal/position"
@@ -29,15 +28,11 @@ type Inspector struct {
 
 // Inspect connects to a database. The caller closes the Inspector.
 func Inspect(ctx context.Context, databaseURL string) (*Inspector, error) {
-	// The pool's parser: it takes the pool_ settings out, which the server would refuse.
-	pool, err := pgxpool.ParseConfig(databaseURL)
+	pool, err := poolConfig(databaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
+		return nil, err
 	}
 	config := pool.ConnConfig
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "processor"
-	}
 	mode := config.DefaultQueryExecMode
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -102,14 +97,18 @@ func (i *Inspector) Now(ctx context.Context) (time.Time, error) {
 // Hypertable tells whether positions is a hypertable, and TimescaleDB's version, which is empty
 // where the database has no TimescaleDB.
 func (i *Inspector) Hypertable(ctx context.Context) (is bool, version string, err error) {
-	version, err = i.queries.TimescaleVersion(ctx)
+	return hypertable(ctx, i.queries)
+}
+
+func hypertable(ctx context.Context, queries *db.Queries) (is bool, version string, err error) {
+	version, err = queries.TimescaleVersion(ctx)
 	if err != nil {
 		return false, "", fmt.Errorf("ask for TimescaleDB's version: %w", err)
 	}
 	if version == "" {
 		return false, "", nil
 	}
-	is, err = i.queries.IsHypertable(ctx)
+	is, err = queries.IsHypertable(ctx)
 	if err != nil {
 		return false, "", fmt.Errorf("ask whether positions is a hypertable: %w", err)
 	}
@@ -185,7 +184,7 @@ func (i *Inspector) MissingRights(ctx context.Context) ([]string, error) {
 // error is of class Schema where the role may not read dbmate's table (42501).
 func (i *Inspector) MissingMigrations(ctx context.Context) ([]string, error) {
 	applied, err := i.queries.AppliedMigrations(ctx)
-	if err != nil && sqlState(err) != "42P01" { // undefined_table: nothing was ever migrated
+	if err != nil && SQLState(err) != undefinedTable { // nothing was ever migrated
 		return nil, fmt.Errorf("read %s: %w", MigrationsTable, err)
 	}
 	files, err := fs.Glob(sql.Migrations, "migrations/*.sql")
@@ -203,7 +202,7 @@ func (i *Inspector) MissingMigrations(ctx context.Context) ([]string, error) {
 	return missing, nil
 }
 
-// Row is a row of positions, without what it says.
+// Row is a row of positions, without its values.
 type Row struct {
 	DeviceID   string
 	Timestamp  time.Time // of the fix
@@ -240,8 +239,9 @@ func (i *Inspector) NewestOf(ctx context.Context, positions []position.Position)
 }
 
 // Try writes the position by upsert in a transaction that it rolls back, and says what would
-// become of it: exactly one of the Result's counts is 1, or it holds one Rejection. An error
-// means that the position could not be tried, and says nothing about it.
+// become of it: exactly one of the Result's counts is 1, or it holds one Rejection, or says that
+// the position would wait. An error means that the position could not be tried, and says nothing
+// about it.
 func (i *Inspector) Try(ctx context.Context, p *position.Position) (r Result, err error) {
 	tx, err := i.conn.Begin(ctx)
 	if err != nil {
@@ -253,7 +253,7 @@ func (i *Inspector) Try(ctx context.Context, p *position.Position) (r Result, er
 		}
 	}()
 	var params db.UpsertPositionsParams
-	appendToWave(&params, p)
+	appendRow(&params, p)
 	results := db.New(tx).UpsertPositions(ctx, []db.UpsertPositionsParams{params})
 	results.QueryRow(func(_ int, row db.UpsertPositionsRow, rowErr error) {
 		r.Inserted, r.Merged, err = int(row.Inserted), int(row.Merged), rowErr
@@ -264,13 +264,9 @@ func (i *Inspector) Try(ctx context.Context, p *position.Position) (r Result, er
 		return r, nil
 	case Classify(err) == BadRow:
 		return Result{Rejected: []Rejection{rejection(0, BadRow, err)}}, nil
+	case Classify(err) == Limit, Classify(err) == Unexpected:
+		return Result{Waiting: []Waiting{{Err: err}}}, nil
 	default:
 		return Result{}, fmt.Errorf("try a position: %w", explain(err))
 	}
 }
-
-// Mend says what a person can do about an error of class Schema; empty for the others.
-func Mend(err error) string { return mendFor(err) }
-
-// SQLState is the server's code for an error; empty where it does not come from the server.
-func SQLState(err error) string { return sqlState(err) }

@@ -64,7 +64,11 @@ func migrate(ctx context.Context, databaseURL string, run func(*dbmate.DB) error
 		return err
 	}
 	// dbmate opens its own connection, so the lock has one too.
-	conn, err := pgx.Connect(ctx, databaseURL)
+	config, err := poolConfig(databaseURL)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}
@@ -73,12 +77,14 @@ func migrate(ctx context.Context, databaseURL string, run func(*dbmate.DB) error
 	if err := queries.LockMigrations(ctx, migrationLock); err != nil {
 		return fmt.Errorf("wait for the migration lock: %w", err)
 	}
+	defer func() {
+		// Closing the connection would unlock too; through a pooler only this does.
+		if unlockErr := queries.UnlockMigrations(context.WithoutCancel(ctx), migrationLock); unlockErr != nil {
+			err = errors.Join(err, fmt.Errorf("release the migration lock: %w", unlockErr))
+		}
+	}()
 	if err := run(mate); err != nil {
 		return fmt.Errorf("migrate: %w", err)
-	}
-	// Closing the connection would unlock too; through a pooler only this does.
-	if err := queries.UnlockMigrations(ctx, migrationLock); err != nil {
-		return fmt.Errorf("release the migration lock: %w", err)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func TestMigrations_UpDownUp(t *testing.T) {
 				require.NoError(t, MigrateUp(t.Context(), url))
 				require.Equal(t, owned, ask(t, url, objects))
 				require.Equal(t, allMigrations, names(t, url, true))
-				require.NoError(t, MigrateUp(t.Context(), url), "again: nothing to do")
+				require.NoError(t, MigrateUp(t.Context(), with(t, url, "pool_max_conns", "3")), "again: nothing to do")
 
 				require.NoError(t, MigrateDown(t.Context(), url))
 				require.Equal(t, allMigrations[:1], names(t, url, true))
@@ -232,7 +232,7 @@ func TestStore_CheckSchemaNamesTheMend(t *testing.T) {
 		want   string
 	}{
 		"no table":  {`DROP TABLE positions`, "Mend: run processor migrate up"},
-		"no column": {`ALTER TABLE positions DROP COLUMN angle`, "Mend: run processor migrate up"},
+		"no column": {`ALTER TABLE positions DROP COLUMN angle`, "Mend: bring the column of positions back"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

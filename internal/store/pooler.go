@@ -124,7 +124,7 @@ func (i *Inspector) keepsStatements(ctx context.Context, second *Inspector) (kee
 			_, err = conn.ExecPrepared(ctx, name, nil, nil, nil).Close()
 		}
 		switch {
-		case sqlState(err) == "42P05", sqlState(err) == "26000":
+		case SQLState(err) == duplicatePreparedStatement, SQLState(err) == invalidStatementName:
 			return false, nil
 		case err != nil:
 			return false, fmt.Errorf("prepare a statement: %w", err)
@@ -136,7 +136,7 @@ func (i *Inspector) keepsStatements(ctx context.Context, second *Inspector) (kee
 // transacts tells whether BEGIN works. Where it does not, the connection may be of no more use.
 func (i *Inspector) transacts(ctx context.Context) (bool, error) {
 	tx, err := i.conn.Begin(ctx)
-	if sqlState(err) == "08P01" { // protocol_violation is what PgBouncer calls it
+	if SQLState(err) == protocolViolation { // as PgBouncer calls it
 		return false, nil
 	}
 	if err != nil {
@@ -148,8 +148,8 @@ func (i *Inspector) transacts(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// sqlState is empty where the error is not the server's.
-func sqlState(err error) string {
+// SQLState is the server's code for an error; empty where it does not come from the server.
+func SQLState(err error) string {
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) {
 		return ""

@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,7 +18,8 @@ import (
 	"processor/db"
 )
 
-// Options are the settings of a Store. The zero value of each field has a meaning.
+// Options are the settings of a Store. Logger is required; zero values of the others have a
+// meaning.
 type Options struct {
 	// Writers is how many Writers work at once; at least 1. The pool holds a connection for
 	// each, and two for health checks, unless the URL has pool_max_conns.
@@ -25,7 +27,7 @@ type Options struct {
 	// WriteTimeout bounds one attempt to write a batch, so that a server that hangs without
 	// closing its connections is noticed. 0 is 30 s.
 	WriteTimeout time.Duration
-	// Logger gets one line when writing begins to fail and one when it goes on. Required.
+	// Logger gets one line when writing begins to fail and one when it goes on.
 	Logger *slog.Logger
 	// Events are told what happens, for metrics; any may be nil. They are called from the
 	// goroutines of all Writers.
@@ -50,35 +52,64 @@ type Store struct {
 	pool    *pgxpool.Pool
 	opts    Options
 	trouble trouble
-	fresh   fresh
-	doubt   doubt
+	copies  copyGate
+	splits  countdown    // batches to divide from the start
+	wrote   atomic.Int64 // when rows were last committed, in nanoseconds since 1970
 }
 
-// Open reads the database URL and prepares the pool; connections are made when they are needed,
-// so a server that is down is no error here. The caller closes the Store.
-func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error) {
-	config, err := pgxpool.ParseConfig(databaseURL)
+// CheckURL tells what is wrong with a database URL, without its password.
+func CheckURL(databaseURL string) error {
+	config, err := poolConfig(databaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
+		return err
 	}
 	switch config.ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
 		// Without the statement's types the driver sends jsonb[] as bytea[]: every upsert would
 		// look like one of bad rows.
-		return nil, errors.New("database URL: default_query_exec_mode exec and simple_protocol are not allowed; behind PgBouncer in transaction mode use cache_describe")
+		return errors.New("database URL: default_query_exec_mode exec and simple_protocol are not allowed; behind PgBouncer in transaction mode use cache_describe")
 	}
-	opts.Writers = max(opts.Writers, 1)
-	if opts.WriteTimeout == 0 {
-		opts.WriteTimeout = 30 * time.Second
-	}
-	if !strings.Contains(databaseURL, "pool_max_conns") {
-		config.MaxConns = int32(opts.Writers) + 2
+	return nil
+}
+
+// poolConfig reads a database URL. The pool's parser takes its own pool_ settings out of what is
+// sent to the server, which would refuse them.
+func poolConfig(databaseURL string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
 	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "processor"
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	return config, nil
+}
+
+// Open reads the database URL and prepares the pool; connections are made when they are needed,
+// so a server that is down is no error here. The caller closes the Store.
+func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error) {
+	if err := CheckURL(databaseURL); err != nil {
+		return nil, err
+	}
+	config, err := poolConfig(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	opts.Writers = max(opts.Writers, 1)
+	if opts.WriteTimeout == 0 {
+		opts.WriteTimeout = 30 * time.Second
+	}
+	if u, err := url.Parse(databaseURL); err != nil || !u.Query().Has("pool_max_conns") {
+		config.MaxConns = int32(opts.Writers) + 2
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if err := db.New(conn).KeepCommitsDurable(ctx); err != nil {
+			return fmt.Errorf("keep commits durable: %w", err)
+		}
+		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -87,11 +118,25 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	return &Store{pool: pool, opts: opts, trouble: newTrouble(opts.Logger, opts.Events.Trouble)}, nil
 }
 
-// Close closes all connections. Every Writer must be done.
-func (s *Store) Close() { s.pool.Close() }
+// closeTimeout is what connections have to close in. pgx waits 15 s for a server that hangs,
+// which is more than is left of an orchestrator's grace after the shutdown timeout.
+const closeTimeout = 2 * time.Second
 
-// Healthy tells whether no batch is being held because of trouble with the database. A row that
-// alone meets a limit of the server is none.
+// Close closes all connections, or returns after 2 s where the server hangs: the process is about
+// to end then. Every Writer must be done.
+func (s *Store) Close() {
+	closed := make(chan struct{})
+	go func() {
+		s.pool.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+	}
+}
+
+// Healthy tells whether no batch is being held because of trouble with the database.
 func (s *Store) Healthy() bool { return !s.trouble.now() }
 
 // Ping tells whether the database answers.
@@ -114,7 +159,7 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		return explain(err)
 	}
 	if !can {
-		return errors.New("no right to write positions. Mend: GRANT SELECT, INSERT, UPDATE ON positions TO the service's role")
+		return errors.New("no right to write positions. Mend: " + Mend(&pgconn.PgError{Code: insufficientPrivilege}))
 	}
 	return nil
 }
@@ -122,19 +167,7 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 // IsHypertable tells whether positions is a hypertable, and TimescaleDB's version, which is
 // empty where the database has no TimescaleDB.
 func (s *Store) IsHypertable(ctx context.Context) (is bool, version string, err error) {
-	queries := db.New(s.pool)
-	version, err = queries.TimescaleVersion(ctx)
-	if err != nil {
-		return false, "", fmt.Errorf("ask for TimescaleDB's version: %w", err)
-	}
-	if version == "" {
-		return false, "", nil
-	}
-	is, err = queries.IsHypertable(ctx)
-	if err != nil {
-		return false, "", fmt.Errorf("ask whether positions is a hypertable: %w", err)
-	}
-	return is, version, nil
+	return hypertable(ctx, db.New(s.pool))
 }
 
 // Count counts the rows of positions, all of them one by one.
@@ -144,34 +177,4 @@ func (s *Store) Count(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("count positions: %w", err)
 	}
 	return n, nil
-}
-
-// explain adds the mend to an error that a person must act on.
-func explain(err error) error {
-	if mend := mendFor(err); mend != "" {
-		return fmt.Errorf("%w. Mend: %s", err, mend)
-	}
-	return err
-}
-
-// mendFor says what a person can do about an error of class Schema; empty for the others.
-func mendFor(err error) string {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || Classify(err) != Schema {
-		return ""
-	}
-	switch pgErr.Code {
-	case "42501":
-		return "GRANT SELECT, INSERT, UPDATE ON positions TO the service's role"
-	case "3D000":
-		return "create the database, or name another in DATABASE_URL"
-	case "26000", "42P05":
-		return "add default_query_exec_mode=cache_describe to DATABASE_URL: a pooler such as PgBouncer in transaction mode does not keep prepared statements"
-	case notNullViolation:
-		return "give column " + pgErr.ColumnName + " of positions a default, or let it be null"
-	}
-	if pgErr.Code[:2] == "28" {
-		return "correct the role and password in DATABASE_URL, or the server's pg_hba.conf"
-	}
-	return "run processor migrate up, or undo the change to table positions"
 }

@@ -39,7 +39,7 @@ func (t *trouble) failed(w *Writer, class Class, err error) {
 		return
 	}
 	t.logger.Warn("positions cannot be written; the batch is held and tried again",
-		"class", class, "error", err, "mend", mendFor(err))
+		"class", class, "error", err, "mend", Mend(err))
 }
 
 // over notes that the writer need not wait any more. It is over when that is so for all of them.
@@ -59,14 +59,9 @@ func (t *trouble) over(w *Writer) {
 	}
 }
 
-// now tells whether there is trouble beyond single rows that wait for a limit.
+// now tells whether a writer has to wait.
 func (t *trouble) now() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, class := range t.writers {
-		if class != Limit {
-			return true
-		}
-	}
-	return false
+	return len(t.writers) > 0
 }

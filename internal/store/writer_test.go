@@ -149,19 +149,19 @@ func TestWriter_CopiesUntilAKeyIsThere(t *testing.T) {
 	require.Equal(t, []string{"copy 1"}, paths)
 }
 
-func TestFresh_PaysLessAndLessForAReplay(t *testing.T) {
-	var f fresh
+func TestCopyGate_PaysLessAndLessForAReplay(t *testing.T) {
+	var g copyGate
 	copies := 0
 	for range 10000 {
-		if f.useCopy() {
+		if g.allowed() {
 			copies++
-			f.violated()
+			g.refused()
 		}
 	}
 	require.Equal(t, 15, copies) // 16 + 32 + … + 1024, then one in 1025
-	f.copied()
-	f.violated()
-	require.Equal(t, fewestUpserts, f.upserts)
+	g.passed()
+	g.refused()
+	require.Equal(t, fewestUpserts, g.upserts.left)
 }
 
 func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
@@ -232,7 +232,7 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 		require.Equal(t, Schema, within(t, failures))
 	}
 	err := within(t, trouble)
-	require.Contains(t, err.Error(), "Mend: run processor migrate up")
+	require.Contains(t, err.Error(), "Mend: bring the column of positions back")
 	execute(t, url, `ALTER TABLE positions RENAME COLUMN velocity TO speed`)
 	require.Equal(t, Result{Inserted: 1}, within(t, written))
 	for err != nil {
@@ -272,44 +272,175 @@ func TestWriter_DividesWhileBadRowsAreAbout(t *testing.T) {
 	require.Equal(t, 1, write())
 }
 
-// A row that alone meets a limit of the server keeps no other row of the batch waiting, is
-// reported once while other writers succeed, and lands when it can.
-func TestWriter_SetsARowAside(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `
+// raise is what somebody's trigger does to the rows that match.
+func raise(t testing.TB, url, condition, state string) {
+	execute(t, url, fmt.Sprintf(`
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
-			IF NEW.device_id = 'd000' THEN RAISE EXCEPTION 'too much' USING ERRCODE = 'query_canceled'; END IF;
+			IF %s THEN RAISE EXCEPTION 'too much' USING ERRCODE = '%s'; END IF;
 			RETURN NEW;
 		END $$;
-		CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`)
-	trouble := make(chan error, 1000)
-	s := open(t, url, Options{Events: Events{Trouble: func(_ Class, _ time.Time, err error) { trouble <- err }}})
-	var batch []position.Position
-	for i := range 200 {
+		CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`, condition, state))
+}
+
+func devices(n int) (batch []position.Position) {
+	for i := range n {
 		batch = append(batch, at(fmt.Sprintf("d%03d", i), 1, 1, `{}`))
 	}
-	written := make(chan Result)
-	go func() {
-		r, _ := s.NewWriter().Write(t.Context(), Batch{Positions: batch})
-		written <- r
-	}()
-	for range 2 { // it was tried again, after all others
-		require.Error(t, within(t, trouble))
-	}
-	require.Equal(t, []string{"199"}, ask(t, url, `SELECT count(*)::text FROM positions`))
-	require.True(t, s.Healthy(), "nothing is wrong with the server")
+	return batch
+}
 
-	other, err := s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("other", 1, 1, `{}`)}})
+// A row that alone meets a limit of the server, or an error without a rule, keeps no other row
+// waiting and is not lost: it is written when it can be.
+func TestWriter_LeavesALoneRowForLater(t *testing.T) {
+	for class, state := range map[Class]string{Limit: "57014", Unexpected: "P0001"} {
+		t.Run(string(class), func(t *testing.T) {
+			url := migrated(t)
+			raise(t, url, `NEW.device_id IN ('d000', 'd150')`, state)
+			w := open(t, url, Options{}).NewWriter()
+
+			got, err := w.Write(t.Context(), Batch{Positions: devices(200)})
+			require.NoError(t, err)
+			require.Equal(t, 198, got.Inserted)
+			require.Empty(t, got.Rejected)
+			require.Len(t, got.Waiting, 2)
+			for i, index := range []int{0, 150} {
+				require.Equal(t, index, got.Waiting[i].Index)
+				require.Equal(t, class, Classify(got.Waiting[i].Err))
+			}
+			require.True(t, w.store.Healthy(), "nothing is wrong with the server")
+			require.Equal(t, []string{"198"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+
+			execute(t, url, `DROP TRIGGER refuse ON positions`)
+			got, err = w.Write(t.Context(), Batch{Positions: devices(200), Redelivered: true})
+			require.NoError(t, err)
+			require.Equal(t, Result{Inserted: 2, Unchanged: 198}, got)
+		})
+	}
+}
+
+// Where one row after the other fails and none is written, the server is at fault: the batch is
+// held and reported, and no row is set apart or rejected.
+func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
+	for class, state := range map[Class]string{Limit: "53200", Unexpected: "XX000"} {
+		t.Run(string(class), func(t *testing.T) {
+			url := migrated(t)
+			raise(t, url, `TRUE`, state)
+			trouble := make(chan Class, 1000)
+			s := open(t, url, Options{Events: Events{Trouble: func(c Class, _ time.Time, err error) {
+				if err != nil {
+					trouble <- c
+				}
+			}}})
+			written := make(chan Result)
+			go func() {
+				r, _ := s.NewWriter().Write(t.Context(), Batch{Positions: devices(200), LastChance: true})
+				written <- r
+			}()
+			for range 2 {
+				require.Equal(t, class, within(t, trouble))
+			}
+			require.False(t, s.Healthy())
+			execute(t, url, `DROP TRIGGER refuse ON positions`)
+			got := within(t, written)
+			require.Empty(t, got.Rejected)
+			require.LessOrEqual(t, len(got.Waiting), loneRows)
+			require.Equal(t, 200, got.Inserted+len(got.Waiting))
+		})
+	}
+}
+
+// A last chance ends in a rejection only where the server writes others meanwhile, and never for
+// a limit.
+func TestWriter_LastChance(t *testing.T) {
+	url := migrated(t)
+	raise(t, url, `NEW.device_id = 'd000'`, "P0001")
+	s := open(t, url, Options{})
+	w := s.NewWriter()
+	lone := Batch{Positions: devices(1), Redelivered: true, LastChance: true}
+
+	got, err := w.Write(t.Context(), lone)
 	require.NoError(t, err)
-	require.Equal(t, Result{Inserted: 1}, other)
-	require.Error(t, within(t, trouble), "another writer's success does not end it")
+	require.Empty(t, got.Rejected, "perhaps nothing can be written")
+	require.Len(t, got.Waiting, 1)
 
-	execute(t, url, `DROP TRIGGER refuse ON positions`)
-	require.Equal(t, Result{Inserted: 200}, within(t, written))
-	for err := error(errNotByCopy); err != nil; {
-		err = within(t, trouble)
+	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("other", 1, 1, `{}`)}})
+	require.NoError(t, err)
+	got, err = w.Write(t.Context(), lone)
+	require.NoError(t, err)
+	require.Empty(t, got.Waiting)
+	require.Len(t, got.Rejected, 1)
+	require.Equal(t, "P0001", got.Rejected[0].SQLState)
+	require.Equal(t, Unexpected, got.Rejected[0].Class)
+
+	execute(t, url, `DROP TRIGGER refuse ON positions; DROP FUNCTION refuse`)
+	raise(t, url, `NEW.device_id = 'd000'`, "57014")
+	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("another", 1, 1, `{}`)}})
+	require.NoError(t, err)
+	got, err = w.Write(t.Context(), lone)
+	require.NoError(t, err)
+	require.Empty(t, got.Rejected)
+	require.Len(t, got.Waiting, 1)
+}
+
+// A batch that takes longer than the write timeout, however often it is tried, is cut into parts
+// that do not.
+func TestWriter_CutsABatchThatTakesTooLong(t *testing.T) {
+	url := plain(t, servertest.Database(t)) // a hypertable takes no transition tables
+	execute(t, url, `
+		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF (SELECT count(*) FROM written) > 30 THEN PERFORM pg_sleep(60); END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER slow AFTER INSERT ON positions REFERENCING NEW TABLE AS written
+			FOR EACH STATEMENT EXECUTE FUNCTION slow()`)
+	got, err := open(t, url, Options{WriteTimeout: 300 * time.Millisecond}).NewWriter().Write(t.Context(), Batch{Positions: devices(200)})
+	require.NoError(t, err)
+	require.Equal(t, 200, got.Inserted+got.Unchanged)
+	require.Empty(t, got.Waiting)
+	require.Equal(t, []string{"200"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+}
+
+// A server that became a standby refuses writes on connections that are well otherwise. The next
+// attempt goes over a new one, which may reach the new primary.
+func TestWriter_LeavesAStandby(t *testing.T) {
+	url := migrated(t)
+	s := open(t, url, Options{})
+	w := s.NewWriter()
+	_, err := w.Write(t.Context(), Batch{Positions: devices(1)})
+	require.NoError(t, err)
+	// As a standby answers, on the connections that are there.
+	for range 2 {
+		conn, err := s.pool.Acquire(t.Context())
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), `SET default_transaction_read_only = on`)
+		require.NoError(t, err)
+		defer conn.Release()
+		conn.Release()
 	}
+	got, err := w.Write(t.Context(), Batch{Positions: devices(2)})
+	require.NoError(t, err)
+	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, got)
+}
+
+// A trigger that swallows a row is somebody's decision; COPY must not pass for more than it did.
+func TestWriter_GoesOnWhereATriggerSwallowsRows(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `
+		CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF NEW.device_id = 'd001' THEN RETURN NULL; END IF;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER swallow BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION swallow()`)
+	var paths []string
+	s := open(t, url, Options{Events: Events{Wrote: func(path string, _ int, _ time.Duration) { paths = append(paths, path) }}})
+	got, err := s.NewWriter().Write(t.Context(), Batch{Positions: devices(3)})
+	require.NoError(t, err)
+	require.Equal(t, Result{Unchanged: 3}, got)
+	require.Equal(t, []string{PathUpsert}, paths)
+	require.Equal(t, []string{"d000 12:00:01 1.5 1 {}", "d002 12:00:01 1.5 1 {}"}, ask(t, url, allRows))
 }
 
 func TestWriter_WaitsForAServerThatIsGone(t *testing.T) {

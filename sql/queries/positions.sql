@@ -1,4 +1,4 @@
--- Every statement that writes positions. Rows come sorted by (device_id, ts): two replicas
+-- The statements on positions; bench.sql has one more. Rows come sorted by (device_id, ts): two replicas
 -- that hold the same rows lock them in the same order and cannot deadlock, and index pages
 -- are hit in order.
 
@@ -78,15 +78,3 @@ FROM written;
 -- Reads the whole table: for the demo and the benchmark, which own their database.
 SELECT count(*)
 FROM positions;
-
--- name: NewestPositions :many
--- For the demo's live view. Without an index on ts this reads the newest chunk.
-SELECT
-    device_id,
-    ts,
-    latitude,
-    longitude,
-    speed
-FROM positions
-ORDER BY ts DESC
-LIMIT @max_rows;

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// explain adds the mend to an error that a person must act on.
+func explain(err error) error {
+	if mend := Mend(err); mend != "" {
+		return fmt.Errorf("%w. Mend: %s", err, mend)
+	}
+	return err
+}
+
+// Mend says what a person can do about an error of class Schema; empty for the others.
+func Mend(err error) string {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) || Classify(err) != Schema {
+		return ""
+	}
+	switch pgErr.Code {
+	case insufficientPrivilege:
+		return "GRANT SELECT, INSERT, UPDATE ON positions and USAGE on its schema TO the service's role"
+	case undefinedTable, invalidSchemaName:
+		return "run processor migrate up; where it finds nothing to do, the table was dropped or renamed, or the role lacks USAGE on its schema or has another search_path"
+	case undefinedColumn:
+		return "bring the column of positions back as sql/migrations has it: it was dropped or renamed; processor doctor names it"
+	case invalidColumnReference: // no unique constraint for ON CONFLICT
+		return "ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)"
+	case invalidCatalogName:
+		return "create the database, or name another in DATABASE_URL"
+	case invalidStatementName, duplicatePreparedStatement:
+		return "add default_query_exec_mode=cache_describe to DATABASE_URL: a pooler such as PgBouncer in transaction mode does not keep prepared statements"
+	case notNullViolation:
+		return "give column " + pgErr.ColumnName + " of positions a default, or let it be null"
+	}
+	if pgErr.Code[:2] == "28" {
+		return "correct the role and password in DATABASE_URL, or the server's pg_hba.conf"
+	}
+	return "undo the change to table positions; processor doctor names the columns that differ"
+}
