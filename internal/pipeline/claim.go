@@ -55,13 +55,16 @@ func (r *reader) without(b stream.Batch) stream.Batch {
 	}
 	kept := b.Entries[:0]
 	for _, entry := range b.Entries {
-		if !mine[entry.ID] {
+		if !mine[entry.ID] && !r.waits(entry.ID) {
 			kept = append(kept, entry)
 		}
 	}
 	b.Entries = kept
 	return b
 }
+
+// waits tells whether the entry waits alone in this process.
+func (r *reader) waits(id stream.ID) bool { return r.pipeline.waiters[r.consumer].holds(id) }
 
 // handRedelivered hands over the batch, but the entries that were delivered too often one by
 // one: whatever is wrong with them then meets nobody else. It reports false when all work is

@@ -28,10 +28,12 @@ func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
 		"some":              {[]*batch{inFlight(2), inFlight(4, 5)}, entries(1, 2, 3, 4, 5, 6), entries(1, 3, 6)},
 		"all":               {[]*batch{inFlight(1, 2)}, entries(1, 2), nil},
 		"nothing found":     {[]*batch{inFlight(1)}, nil, nil},
+		"waits alone":       {nil, entries(6, 7, 8), entries(6, 8)},
 		"released batches":  {[]*batch{inFlight()}, entries(1), entries(1)},
 	}
 	for name, c := range cases {
-		r := reader{flying: c.flying}
+		alone := &waiter{ids: map[stream.ID]bool{{Millis: 7}: true}}
+		r := reader{flying: c.flying, pipeline: &Pipeline{waiters: map[*stream.Consumer]*waiter{nil: alone}}}
 		got := r.without(stream.Batch{Entries: c.found, Redelivered: true})
 		require.ElementsMatch(t, c.want, got.Entries, name)
 		require.True(t, got.Redelivered)

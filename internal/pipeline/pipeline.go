@@ -5,6 +5,7 @@
 //	write      worker.go   sorted, in one transaction; trouble is waited out
 //	observe    worker.go   device state, delays, the ledger
 //	settle     worker.go   dead letters, then XACK: only now Redis forgets the entries
+//	wait       waiter.go   rows that the server refuses alone, while it takes the others
 //
 // Whatever ends the process in between, the entries are still pending and are read again at
 // the next start; the upsert makes that harmless.
@@ -60,6 +61,8 @@ type Pipeline struct {
 	// OnStep, where set, is called after each step of every batch, by the goroutine that took
 	// it. The fault tests end the process there.
 	OnStep func(Step)
+
+	waiters map[*stream.Consumer]*waiter
 }
 
 // Step is a moment in the life of a batch: after it was read, decoded and so on.
@@ -90,6 +93,7 @@ type batch struct {
 	consumer *stream.Consumer
 	// lastChance: a single entry that was delivered too often.
 	lastChance bool
+	waited     bool          // its entries wait alone
 	handed     time.Time     // to a worker
 	done       chan struct{} // closed when the worker is through with it, however that ended
 }
@@ -105,7 +109,13 @@ func (p *Pipeline) Run(ctx context.Context) {
 	// So no more than Writers + streams batches are in memory.
 	batches := make(chan *batch)
 
-	var readers, workers, monitors sync.WaitGroup
+	var readers, workers, waiters, monitors sync.WaitGroup
+	p.waiters = make(map[*stream.Consumer]*waiter, len(p.Consumers))
+	for _, c := range p.Consumers {
+		x := p.newWaiter(c)
+		p.waiters[c] = x
+		waiters.Go(func() { x.run(work) })
+	}
 	for range p.Options.Writers {
 		w := p.newWorker()
 		workers.Go(func() { w.run(work, batches) })
@@ -123,6 +133,10 @@ func (p *Pipeline) Run(ctx context.Context) {
 	readers.Wait()
 	close(batches)
 	workers.Wait()
+	for _, x := range p.waiters {
+		close(x.arrivals)
+	}
+	waiters.Wait()
 	monitors.Wait()
 	p.leave(work)
 }

@@ -26,6 +26,13 @@ type worker struct {
 	letters   []stream.Letter
 	acks      []stream.ID
 	trimmed   []stream.ID // only the id is left of them
+	waiting   []waiting
+}
+
+// waiting is an entry whose row has to wait alone.
+type waiting struct {
+	entry int // into the batch's entries
+	err   error
 }
 
 func (p *Pipeline) newWorker() *worker {
@@ -38,7 +45,19 @@ func (w *worker) run(work context.Context, batches <-chan *batch) {
 			w.pipeline.Logger.Warn("batch given up; its entries stay pending",
 				"stream", b.consumer.Stream(), "entries", len(b.Entries), "error", err)
 		}
+		w.handOver(work, b)
 		close(b.done)
+	}
+}
+
+// handOver gives the entries that wait alone to the stream's waiter.
+func (w *worker) handOver(work context.Context, b *batch) {
+	for _, waiting := range w.waiting {
+		entry := &b.Entries[waiting.entry]
+		if err := w.pipeline.waiters[b.consumer].take(work, entry, waiting.err); err != nil {
+			w.pipeline.Logger.Warn("entry given up that waits alone; it stays pending",
+				"stream", b.consumer.Stream(), "entry", entry.ID.String(), "error", err)
+		}
 	}
 }
 
@@ -52,6 +71,7 @@ func (w *worker) process(work context.Context, b *batch) error {
 		Positions:   w.positions,
 		Redelivered: b.Redelivered,
 		LastChance:  b.lastChance,
+		Waited:      b.waited,
 	})
 	if err != nil {
 		return err
@@ -59,6 +79,8 @@ func (w *worker) process(work context.Context, b *batch) error {
 	w.pipeline.step(Committed)
 
 	w.reject(b, result.Rejected)
+	w.setApart(result.Waiting)
+	w.keepRows()
 	w.observe(b, result)
 	w.logRecords(work, b)
 	w.pipeline.step(Observed)
@@ -77,7 +99,7 @@ func (w *worker) process(work context.Context, b *batch) error {
 func (w *worker) decode(b *batch) {
 	w.decoder.Reset()
 	w.positions, w.sources = w.positions[:0], w.sources[:0]
-	w.letters, w.acks, w.trimmed = w.letters[:0], w.acks[:0], w.trimmed[:0]
+	w.letters, w.acks, w.trimmed, w.waiting = w.letters[:0], w.acks[:0], w.trimmed[:0], w.waiting[:0]
 	now := time.Now()
 	for i := range b.Entries {
 		entry := &b.Entries[i]
@@ -116,11 +138,8 @@ func undecodable(entry *stream.Entry, err error) stream.Letter {
 	return letter
 }
 
-// reject makes letters of what the database refused, and leaves in positions what is a row.
+// reject makes letters of what the database refused.
 func (w *worker) reject(b *batch, rejected []store.Rejection) {
-	if len(rejected) == 0 {
-		return
-	}
 	for _, r := range rejected {
 		reason := deadletter.RejectedByDatabase
 		if r.Class != store.BadRow {
@@ -132,11 +151,26 @@ func (w *worker) reject(b *batch, rejected []store.Rejection) {
 			Detail:   r.Detail(),
 			SQLState: r.SQLState,
 		})
-		w.sources[r.Index] = -1
+		w.sources[r.Index] = noRow
 	}
+}
+
+// setApart remembers what is no row yet, and must not be acknowledged.
+func (w *worker) setApart(apart []store.Waiting) {
+	for _, a := range apart {
+		w.waiting = append(w.waiting, waiting{entry: w.sources[a.Index], err: a.Err})
+		w.sources[a.Index] = noRow
+	}
+}
+
+// noRow stands in sources for a position that did not become a row.
+const noRow = -1
+
+// keepRows leaves in positions what is a row.
+func (w *worker) keepRows() {
 	kept := 0
 	for i, source := range w.sources {
-		if source < 0 {
+		if source == noRow {
 			continue
 		}
 		w.positions[kept], w.sources[kept] = w.positions[i], source

@@ -1,6 +1,9 @@
 package stream
 
-import "sync"
+import (
+	"bytes"
+	"sync"
+)
 
 // Batch is what one or more reads of a stream delivered.
 type Batch struct {
@@ -53,6 +56,13 @@ type Entry struct {
 
 	fields []byte // all fields as Redis sent them, count array elements
 	count  int
+}
+
+// Clone returns a copy that keeps none of the batch's memory alive.
+func (e *Entry) Clone() Entry {
+	c := *e
+	c.Payload, c.fields = bytes.Clone(e.Payload), bytes.Clone(e.fields)
+	return c
 }
 
 // Fields calls yield with each field of the entry and its value, in the order of XADD.
