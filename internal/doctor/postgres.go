@@ -73,7 +73,7 @@ func (r *report) postgresServer(s store.Server) {
 	case !s.Fsync:
 		r.warn("durability", "fsync is off: a crash of the machine may lose the whole database", "ALTER SYSTEM SET fsync = on")
 	case s.SynchronousCommit == "off":
-		r.warn("durability", "synchronous_commit is off: a crash of the server loses positions that were acknowledged already",
+		r.warn("durability", "synchronous_commit is off for this role: the worker turns it on in its sessions, but a pooler in between may not keep that, and a crash of the server would lose acknowledged positions",
 			"synchronous_commit = on for role, database or server")
 	default:
 		r.ok("durability", "synchronous_commit %s", s.SynchronousCommit)
@@ -147,29 +147,32 @@ func execMode(mode pgx.QueryExecMode) string { return strings.ReplaceAll(mode.St
 
 const mendPlain = "create_hypertable as in the migration that creates positions, with migrate_data => TRUE"
 
-const mendSchema = "run processor migrate up, or undo the change to table positions"
-
 // columns compares the table with what the generated code writes.
 func (r *report) columns(columns []store.Column) {
 	written := store.WrittenColumns()
-	var wrong []string
+	var wrong, mends []string
+	differs := func(what, mend string) {
+		wrong, mends = append(wrong, what), append(mends, mend)
+	}
 	for _, want := range written {
 		at := slices.IndexFunc(columns, func(c store.Column) bool { return c.Name == want.Name })
 		switch {
 		case at < 0:
-			wrong = append(wrong, "column "+want.Name+" is missing")
+			differs("column "+want.Name+" is missing", "ADD COLUMN "+want.Name+" "+want.Type)
 		case columns[at].Type != want.Type:
-			wrong = append(wrong, fmt.Sprintf("column %s is %s, not %s", want.Name, columns[at].Type, want.Type))
+			differs(fmt.Sprintf("column %s is %s, not %s", want.Name, columns[at].Type, want.Type),
+				"ALTER COLUMN "+want.Name+" TYPE "+want.Type)
 		}
 	}
 	for _, c := range columns {
 		known := slices.ContainsFunc(written, func(w store.Column) bool { return w.Name == c.Name })
 		if !known && c.NotNull && !c.HasDefault {
-			wrong = append(wrong, fmt.Sprintf("column %s is NOT NULL without a default, so that no row can be written", c.Name))
+			differs(fmt.Sprintf("column %s is NOT NULL without a default, so that no row can be written", c.Name),
+				"ALTER COLUMN "+pgx.Identifier{c.Name}.Sanitize()+" DROP NOT NULL")
 		}
 	}
 	if len(wrong) > 0 {
-		r.fail("columns", strings.Join(wrong, "; "), mendSchema)
+		r.fail("columns", strings.Join(wrong, "; "), "ALTER TABLE positions "+strings.Join(mends, ", "))
 		return
 	}
 	r.ok("columns", "all %d are there, with the right types", len(written))
@@ -209,7 +212,7 @@ func (r *report) primaryKey(ctx context.Context, db *store.Inspector) error {
 	case len(key) == 0:
 		r.fail("primary key", "positions has none, so that a redelivered position would be a second row, or fail", "ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)")
 	case !slices.Equal(key, []string{"device_id", "ts"}):
-		r.fail("primary key", fmt.Sprintf("is (%s), not (device_id, ts)", strings.Join(key, ", ")), mendSchema)
+		r.fail("primary key", fmt.Sprintf("is (%s), not (device_id, ts)", strings.Join(key, ", ")), "drop it, then ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)")
 	default:
 		r.ok("primary key", "(device_id, ts)")
 	}

@@ -99,31 +99,30 @@ func TestPostgres_KnowsARealHypertable(t *testing.T) {
 }
 
 func TestPostgres_FindsWhatIsWrong(t *testing.T) {
-	const undo = ". Mend: run processor migrate up, or undo the change to table positions"
 	cases := map[string]struct {
 		statements []string
 		want       []string
 	}{
 		"a column is gone": {[]string{"ALTER TABLE positions DROP COLUMN speed"}, []string{
-			"failed columns: column speed is missing" + undo,
+			"failed columns: column speed is missing. Mend: ALTER TABLE positions ADD COLUMN speed real",
 		}},
 		"types have changed": {[]string{"ALTER TABLE positions ALTER satellites TYPE integer, ALTER attributes TYPE text"}, []string{
-			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb" + undo,
+			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb. Mend: ALTER TABLE positions ALTER COLUMN satellites TYPE smallint, ALTER COLUMN attributes TYPE jsonb",
 		}},
 		"a column must be written": {[]string{"ALTER TABLE positions ADD COLUMN owner text NOT NULL, ADD COLUMN fine text NOT NULL DEFAULT ''"}, []string{
-			"failed columns: column owner is NOT NULL without a default, so that no row can be written" + undo,
+			"failed columns: column owner is NOT NULL without a default, so that no row can be written. Mend: ALTER TABLE positions ALTER COLUMN \"owner\" DROP NOT NULL",
 		}},
 		"no primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey"}, []string{
 			"failed primary key: positions has none, so that a redelivered position would be a second row, or fail. Mend: ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)",
 		}},
 		"another primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey, ADD PRIMARY KEY (ts, device_id)"}, []string{
-			"failed primary key: is (ts, device_id), not (device_id, ts)" + undo,
+			"failed primary key: is (ts, device_id), not (device_id, ts). Mend: drop it, then ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)",
 		}},
 		"read-only": {[]string{"ALTER DATABASE :database SET default_transaction_read_only = on"}, []string{
 			"failed writable: transactions are read-only. Mend: default_transaction_read_only = off for role, database or server",
 		}},
 		"commits that may be lost": {[]string{"ALTER DATABASE :database SET synchronous_commit = off"}, []string{
-			"warning durability: synchronous_commit is off: a crash of the server loses positions that were acknowledged already. Mend: synchronous_commit = on for role, database or server",
+			"warning durability: synchronous_commit is off for this role: the worker turns it on in its sessions, but a pooler in between may not keep that, and a crash of the server would lose acknowledged positions. Mend: synchronous_commit = on for role, database or server",
 		}},
 		"no table": {[]string{"DROP TABLE positions"}, []string{
 			"failed table: no table positions in the search path of role :role. Mend: run processor migrate up; or grant USAGE on its schema, or correct search_path",
