@@ -19,7 +19,8 @@ type composeProject struct {
 
 type composeService struct {
 	Image       string
-	Build       struct{ Args map[string]string }
+	Build       *composeBuild
+	PullPolicy  string `json:"pull_policy"`
 	Command     []string
 	Environment map[string]string
 	Ports       []string
@@ -32,6 +33,11 @@ type composeService struct {
 	SecurityOpt []string `json:"security_opt"`
 	StopGrace   string   `json:"stop_grace_period"`
 	Restart     string
+}
+
+type composeBuild struct {
+	Context string
+	Args    map[string]string
 }
 
 func composeFile(t *testing.T) composeProject {
@@ -53,7 +59,6 @@ func requireVariable(t *testing.T, name, where string) {
 }
 
 func TestCompose_RunsTheBinaryAsItIs(t *testing.T) {
-	dockerfile := read(t, "Dockerfile")
 	ours := 0
 	for name, s := range composeFile(t).Services {
 		if s.Image != "processor:local" {
@@ -63,9 +68,6 @@ func TestCompose_RunsTheBinaryAsItIs(t *testing.T) {
 		requireCommand(t, s.Command...)
 		for variable := range s.Environment {
 			requireVariable(t, variable, "service "+name)
-		}
-		for arg := range s.Build.Args {
-			require.Regexp(t, `(?m)^ARG `+arg+`\b`, dockerfile)
 		}
 		require.True(t, s.ReadOnly, name)
 		require.Equal(t, "65532:65532", s.User, name)
@@ -80,6 +82,30 @@ func TestCompose_RunsTheBinaryAsItIs(t *testing.T) {
 	grace, err := time.ParseDuration(composeFile(t).Services["worker"].StopGrace)
 	require.NoError(t, err)
 	require.Greater(t, grace, shutdownTimeout(t))
+}
+
+// Services that build one tag side by side get in each other's way.
+func TestCompose_BuildsTheImageOnce(t *testing.T) {
+	services := composeFile(t).Services
+	var builders []string
+	for name, s := range services {
+		if s.Build != nil {
+			builders = append(builders, name)
+		}
+	}
+	require.Len(t, builders, 1)
+	builder := services[builders[0]]
+	require.Equal(t, ".", builder.Build.Context)
+	dockerfile := read(t, "Dockerfile")
+	for arg := range builder.Build.Args {
+		require.Regexp(t, `(?m)^ARG `+arg+`\b`, dockerfile)
+	}
+	for name, s := range services {
+		if s.Image == builder.Image && name != builders[0] {
+			require.Contains(t, s.DependsOn, builders[0], name)
+			require.Equal(t, "never", s.PullPolicy, "%s: no registry has the image", name)
+		}
+	}
 }
 
 func TestCompose_StartsInOrder(t *testing.T) {
