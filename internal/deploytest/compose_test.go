@@ -153,7 +153,9 @@ func TestCompose_IsOpenToThisMachineAlone(t *testing.T) {
 func TestCompose_HasTheServersThatTheTestsHave(t *testing.T) {
 	tested := read(t, "internal/servertest/docker.go")
 	for _, name := range []string{"redis", "timescaledb"} {
-		require.Contains(t, tested, `"`+composeFile(t).Services[name].Image+`"`)
+		image := composeFile(t).Services[name].Image
+		require.Contains(t, tested, `"`+image+`"`)
+		require.Contains(t, read(t, "README.md"), "`"+image+"`")
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	redisImage    = "redis:7.4.2-alpine"
+	redisImage    = "redis:7.4.6-alpine"
 	postgresImage = "timescale/timescaledb:2.23.0-pg17"
 )
 
