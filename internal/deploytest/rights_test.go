@@ -256,6 +256,7 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 	t.Run("scaler", func(t *testing.T) {
 		scaler := s.client(t, "scaler", "demo-scaler")
 		require.NoError(t, scaler.Ping(t.Context()).Err())
+		require.NoError(t, scaler.Info(t.Context()).Err()) // KEDA asks for the version before the lag
 		require.NoError(t, scaler.XInfoGroups(t.Context(), streamName).Err())
 		require.NoError(t, scaler.XPending(t.Context(), streamName, "processor").Err())
 	})
@@ -324,6 +325,7 @@ func (s *site) requireLeast(t *testing.T) {
 		"worker flushes":             worker.FlushAll(ctx).Err(),
 		"publisher reads":            publisher.XRange(ctx, streamName, "-", "+").Err(),
 		"publisher adds dead":        publisher.XAdd(ctx, add(deadName)).Err(),
+		"scaler reads the settings":  scaler.ConfigGet(ctx, "*").Err(),
 		"scaler reads":               scaler.XRange(ctx, streamName, "-", "+").Err(),
 		"nobody lists the keys":      s.client(t, "default", "").Keys(ctx, "*").Err(),
 		"operator deletes a stream":  s.client(t, "operator", "demo-operator").Del(ctx, streamName).Err(),
