@@ -243,6 +243,7 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 	s.eventually("360 rows, all acknowledged", func() bool { return s.rows() == 360 && s.pending() == 0 })
 
 	t.Run("operator", s.operate)
+	t.Run("backfill", func(t *testing.T) { s.backfill(t, address) })
 	t.Run("promtool likes the scrape", func(t *testing.T) {
 		scrape := get(t, address, "/metrics")
 		promtool(t, scrape, "check", "metrics")
@@ -307,6 +308,32 @@ func (s *site) operate(t *testing.T) {
 	require.Zero(t, s.admin.XLen(t.Context(), deadName).Val())
 }
 
+// backfill sets the group back as docs/operations.md says: every entry is read again, no row changes,
+// and nothing is taken for lost.
+func (s *site) backfill(t *testing.T, address string) {
+	command := regexp.MustCompile(`(?m)^redis-cli --user (\w+) --askpass .*(XGROUP SETID .*)$`).FindStringSubmatch(read(t, "docs/operations.md"))
+	require.NotNil(t, command)
+	unchanged := func() string {
+		return regexp.MustCompile(`positions_total\{outcome="unchanged"\} \d+`).FindString(get(t, address, "/metrics"))
+	}
+	rows, before := s.rows(), unchanged()
+	var args []any
+	for _, word := range strings.Fields(command[2]) {
+		args = append(args, word)
+	}
+	require.NoError(t, s.client(t, command[1], "demo-"+command[1]).Do(t.Context(), args...).Err())
+	s.eventually("all of the stream is read again", func() bool {
+		group, err := s.admin.XInfoGroups(t.Context(), streamName).Result()
+		require.NoError(t, err)
+		last, err := s.admin.XRevRangeN(t.Context(), streamName, "+", "-", 1).Result()
+		require.NoError(t, err)
+		return group[0].LastDeliveredID == last[0].ID && s.pending() == 0
+	})
+	require.NotEqual(t, before, unchanged())
+	require.Equal(t, rows, s.rows())
+	require.Contains(t, get(t, address, "/metrics"), `processor_trimmed_unread_total{stream="telemetry:t"} 30`)
+}
+
 // requireLeast tries what nobody of them needs.
 func (s *site) requireLeast(t *testing.T) {
 	ctx := t.Context()
@@ -328,6 +355,7 @@ func (s *site) requireLeast(t *testing.T) {
 		"scaler reads the settings":  scaler.ConfigGet(ctx, "*").Err(),
 		"scaler reads":               scaler.XRange(ctx, streamName, "-", "+").Err(),
 		"nobody lists the keys":      s.client(t, "default", "").Keys(ctx, "*").Err(),
+		"operator destroys a group":  s.client(t, "operator", "demo-operator").XGroupDestroy(ctx, streamName, "processor").Err(),
 		"operator deletes a stream":  s.client(t, "operator", "demo-operator").Del(ctx, streamName).Err(),
 		"operator changes a setting": s.client(t, "operator", "demo-operator").ConfigSet(ctx, "maxmemory", "1").Err(),
 	} {
