@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,27 @@ func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
 	}
 	slices.Sort(targets)
 	require.Equal(t, []string{"lagCount", "pendingEntriesCount"}, targets, "KEDA takes one target a trigger")
+}
+
+// One replica at full speed must not ask for a second one, which would have nothing to take over; one
+// that is gone and had its hands full must.
+func TestKEDA_PendingTriggerTellsWorkThatWasLeftBehind(t *testing.T) {
+	defaults := variables(t)
+	number := func(text string) int {
+		n, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		return n
+	}
+	inHand := number(defaults["BATCH_SIZE"]) * (number(defaults["WRITERS"]) + 1) // one reader: one stream
+	found := false
+	for _, trigger := range manifests(t, "ScaledObject")[0].Spec.Triggers {
+		if target := trigger.Metadata["pendingEntriesCount"]; target != "" {
+			found = true
+			require.Greater(t, number(target), inHand)
+			require.Less(t, number(target), 2*inHand*9/10, "the HPA lets a tenth pass")
+		}
+	}
+	require.True(t, found)
 }
 
 func TestKustomizations_NameFilesThatExist(t *testing.T) {
