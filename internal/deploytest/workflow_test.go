@@ -14,8 +14,8 @@ const workflowFile = ".gitea/workflows/build.yml"
 
 func TestWorkflow_OneJobWithoutServices(t *testing.T) {
 	type step struct {
-		Uses, Run string
-		With      map[string]any
+		Name, If, Uses, Run string
+		With                map[string]any
 	}
 	type workflow struct {
 		On struct {
@@ -30,22 +30,27 @@ func TestWorkflow_OneJobWithoutServices(t *testing.T) {
 	require.Equal(t, []string{"main"}, w.On.Push.Branches)
 	require.Len(t, w.Jobs, 1)
 	var runs []string
+	steps := map[string]step{}
 	for _, job := range w.Jobs {
 		require.Nil(t, job.Services)
 		for _, s := range job.Steps {
 			runs = append(runs, s.Run)
+			steps[s.Name] = s
+			if strings.Contains(s.Run, ":main") {
+				require.Equal(t, "gitea.event_name == 'push' && gitea.ref == 'refs/heads/main'", s.If, "%s: :main is what is on main", s.Name)
+			}
 			if strings.HasPrefix(s.Uses, "actions/setup-go") {
 				require.Equal(t, "go.mod", s.With["go-version-file"])
 			}
 		}
 	}
 	all := strings.Join(runs, "\n")
-	for _, script := range regexp.MustCompile(`\bscripts/\w+`).FindAllString(all, -1) {
-		info, err := os.Stat(filepath.Join(root, script))
-		require.NoError(t, err)
-		require.NotZero(t, info.Mode()&0o100, "%s is executable", script)
-	}
-	require.Contains(t, all, "scripts/test")
+	require.Equal(t, ".ci/run", steps["Test"].Run)
+	info, err := os.Stat(filepath.Join(root, ".ci/run"))
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&0o100, ".ci/run is executable")
+	require.Regexp(t, `(?m)^\[ .* set -- .*\blint verify test$`, read(t, ".ci/run"), "all of it, unless it is told otherwise")
+	require.Regexp(t, `docker push "\$IMAGE:\$REVISION"[^}]*docker tag "\$IMAGE:\$REVISION" "\$IMAGE:main"\s+docker push "\$IMAGE:main"`, steps["Publish"].Run)
 	for _, arg := range regexp.MustCompile(`--build-arg (\w+)=`).FindAllStringSubmatch(all, -1) {
 		require.Regexp(t, `(?m)^ARG `+arg[1]+`$|^ARG `+arg[1]+`=`, read(t, "Dockerfile"))
 	}
