@@ -128,6 +128,21 @@ func TestRulesAndDashboard_LabelValuesExist(t *testing.T) {
 	require.Len(t, found, len(allowed), "each of them is used somewhere")
 }
 
+// Who deploys it names the scrape job: in Kubernetes it is often one for all pods.
+func TestRules_HoldWhateverTheScrapeJobIsCalled(t *testing.T) {
+	for _, r := range rules(t) {
+		expr := r.Expr
+		if r.Alert == "ProcessorReplicaDown" {
+			require.Contains(t, expr, "\n  or up == 0 and on (job, instance)")
+			expr = strings.Replace(expr, `up{job="processor"} == 0`, "", 1)
+		}
+		require.NotRegexp(t, `\bjob\s*[=!]`, expr, r.Record+r.Alert)
+		if regexp.MustCompile(`\b(process|go)_`).MatchString(expr) {
+			require.Contains(t, expr, "processor_build_info", "%s: other programs have these metrics too", r.Alert)
+		}
+	}
+}
+
 func TestPrometheus_ScrapesTheWorkersOfCompose(t *testing.T) {
 	type discovery struct {
 		Names []string
@@ -142,7 +157,7 @@ func TestPrometheus_ScrapesTheWorkersOfCompose(t *testing.T) {
 	}
 	c := documents[config](t, "deploy/prometheus/prometheus.yml")[0]
 	require.Equal(t, []string{"recording.yml", "alerts.yml"}, c.RuleFiles)
-	require.Equal(t, "processor", c.ScrapeConfigs[0].JobName, "alerts ask for job=\"processor\"")
+	require.Equal(t, "processor", c.ScrapeConfigs[0].JobName, "ProcessorReplicaDown then sees a worker that never answered")
 	require.Equal(t, []discovery{{Names: []string{"worker"}, Port: httpPort(t)}}, c.ScrapeConfigs[0].DNS)
 	require.Contains(t, composeFile(t).Services, "worker")
 }
