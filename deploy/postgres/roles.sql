@@ -25,3 +25,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE processor_migrate IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE ON TABLES TO processor;
 ALTER DEFAULT PRIVILEGES FOR ROLE processor_migrate IN SCHEMA public
     GRANT SELECT ON TABLES TO processor_reader;
+
+-- The record of the migrations, as dbmate would make it, and dbmate finds it. Were it made later, the
+-- worker would get the rights above on it too; it reads it for processor doctor, and no more.
+CREATE TABLE IF NOT EXISTS public.processor_schema_migrations (version varchar PRIMARY KEY);
+ALTER TABLE public.processor_schema_migrations OWNER TO processor_migrate;
+REVOKE ALL ON public.processor_schema_migrations FROM processor, processor_reader;
+GRANT SELECT ON public.processor_schema_migrations TO processor;

@@ -368,10 +368,14 @@ func (s *site) requireLeast(t *testing.T) {
 	for _, statement := range []string{
 		"DELETE FROM positions", "TRUNCATE positions", "DROP TABLE positions",
 		"CREATE TABLE other ()", "ALTER TABLE positions ADD COLUMN other text",
+		"INSERT INTO processor_schema_migrations VALUES ('1')", "UPDATE processor_schema_migrations SET version = '1'",
+		"DELETE FROM processor_schema_migrations",
 	} {
 		_, err := conn.Exec(ctx, statement)
 		require.ErrorContains(t, err, "42501", statement)
 	}
+	_, err = conn.Exec(ctx, "SELECT version FROM processor_schema_migrations")
+	require.NoError(t, err, "processor doctor reads it")
 	s.sql("GRANT processor_reader TO processor_migrate") // a member, as Directus would be
 	for _, block := range regexp.MustCompile("(?s)```sql\n(GRANT.*?)```").FindAllStringSubmatch(read(t, "docs/sql.md"), -1) {
 		s.sql(block[1])
