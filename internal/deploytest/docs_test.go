@@ -76,6 +76,18 @@ func TestDocs_CommandsExist(t *testing.T) {
 	}
 }
 
+// dbmate's up would create the database too, which the role that migrates may not.
+func TestDocs_DbmateMigrates(t *testing.T) {
+	found := 0
+	for _, page := range append([]string{"README.md", "dbmate.env"}, docs...) {
+		for _, m := range regexp.MustCompile(`dbmate(?:@2)? --env-file dbmate\.env (\w+)`).FindAllStringSubmatch(read(t, page), -1) {
+			found++
+			require.Contains(t, []string{"migrate", "status"}, m[1], page)
+		}
+	}
+	require.Positive(t, found)
+}
+
 // foreign are words in capitals that belong to others.
 var foreign = []string{
 	"HELLO", "AUTH", "PING", "XADD", "XDEL", "DEL", "FLUSHALL", "XTRIM", "XACK", "MAXLEN", "COPY", "LOGIN", "CREATE",
