@@ -52,13 +52,18 @@ func TestDocs_PathsExist(t *testing.T) {
 	}
 }
 
+// oneLine puts together what a backslash continues on the next line.
+func oneLine(text string) string {
+	return regexp.MustCompile(` \\\n +`).ReplaceAllString(text, " ")
+}
+
 var commandPattern = regexp.MustCompile("(?m)(?:^|`|-- /)processor ([a-z][^`\n#]*)")
 
 // Every command line that the docs show is one that the binary takes.
 func TestDocs_CommandsExist(t *testing.T) {
 	shown := map[string]bool{}
 	for _, page := range docs {
-		for _, m := range commandPattern.FindAllStringSubmatch(read(t, page), -1) {
+		for _, m := range commandPattern.FindAllStringSubmatch(oneLine(read(t, page)), -1) {
 			var args []string
 			for _, word := range strings.Fields(strings.TrimSuffix(m[1], "`")) {
 				word = strings.Trim(word, "`.,;:")

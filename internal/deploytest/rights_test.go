@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -297,12 +299,26 @@ func (s *site) operate(t *testing.T) {
 	require.Contains(t, out, "appendfsync")
 	require.NotContains(t, out, "could not check")
 
+	// As the runbook says it, in a pod that has the worker's URL in a file.
+	replay := regexp.MustCompile(`(?m)^kubectl exec -it deploy/processor -- /processor (dlq replay .*) --dry-run$`).
+		FindStringSubmatch(oneLine(read(t, "docs/runbook.md")))
+	require.NotNil(t, replay)
+	inPod := strings.Fields(strings.NewReplacer(
+		"redis://operator:PASSWORD@redis:6379/0", operator[1], "rejected_by_database", "not_json").Replace(replay[1]))
+	secret := filepath.Join(t.TempDir(), "redis-url")
+	require.NoError(t, os.WriteFile(secret, []byte(as(t, s.redis, "processor", "demo-worker")+"\n"), 0o600))
+	t.Setenv("REDIS_URL_FILE", secret)
+	exit, tried, problem := processor(t, append(inPod, "--dry-run")...)
+	require.Equal(t, cli.ExitOK, exit, problem)
+	require.Contains(t, tried, "tried: 0 would pass")
+
 	letters := s.admin.XLen(t.Context(), deadName).Val()
-	exit, _, problem := processor(t, append([]string{"dlq", "replay", "--yes"}, operator[:2]...)...)
+	exit, _, problem = processor(t, append(inPod, "--yes")...)
 	require.Equal(t, cli.ExitOK, exit, problem)
 	s.eventually("what cannot be a row is a dead letter again", func() bool {
 		return s.admin.XLen(t.Context(), deadName).Val() == letters && s.pending() == 0
 	})
+	t.Setenv("REDIS_URL_FILE", "")
 	exit, _, problem = processor(t, append([]string{"dlq", "drop", "--yes"}, operator[:2]...)...)
 	require.Equal(t, cli.ExitOK, exit, problem)
 	require.Zero(t, s.admin.XLen(t.Context(), deadName).Val())
