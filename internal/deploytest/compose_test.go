@@ -32,6 +32,7 @@ type composeService struct {
 	CapDrop     []string `json:"cap_drop"`
 	SecurityOpt []string `json:"security_opt"`
 	StopGrace   string   `json:"stop_grace_period"`
+	MemLimit    string   `json:"mem_limit"`
 	Restart     string
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,6 +161,45 @@ func TestKubernetes_WorkerHasTimeToStop(t *testing.T) {
 	require.GreaterOrEqual(t, time.Duration(pod.TerminationGracePeriodSeconds)*time.Second, timeout+5*time.Second)
 }
 
+// TestBinary_MemoryIsBoundedInBytes shows the bound: six times BATCH_BYTES for each writer and the reader.
+func TestDeploy_WorkerHasTheMemoryThatBatchesCanTake(t *testing.T) {
+	defaults := variables(t)
+	bound := 6 * number(t, defaults["BATCH_BYTES"]) * (number(t, defaults["WRITERS"]) + 1)
+	_, c := worker(t)
+	require.Less(t, mebibytes(t, c.Resources.Requests["memory"]), mebibytes(t, c.Resources.Limits["memory"]))
+	ours := map[string]string{}
+	for _, e := range c.Env {
+		ours[e.Name] = e.Value
+	}
+	compose := composeFile(t).Services["worker"]
+	for where, limits := range map[string]struct{ golang, hard string }{
+		"deployment.yaml": {ours["GOMEMLIMIT"], c.Resources.Limits["memory"]},
+		"compose.yaml":    {compose.Environment["GOMEMLIMIT"], compose.MemLimit},
+	} {
+		require.Greater(t, mebibytes(t, limits.golang)<<20, bound, where)
+		require.GreaterOrEqual(t, mebibytes(t, limits.hard), mebibytes(t, limits.golang)*5/4, where)
+	}
+	for _, name := range []string{"BATCH_BYTES", "WRITERS"} {
+		require.NotContains(t, ours, name, "the default is what was reckoned with")
+		require.NotContains(t, compose.Environment, name)
+	}
+}
+
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return n
+}
+
+// mebibytes reads 512MiB as Go has it, 512Mi as Kubernetes, 512m as compose.
+func mebibytes(t *testing.T, text string) int {
+	t.Helper()
+	digits := regexp.MustCompile(`^(\d+)(?:MiB|Mi|m)$`).FindStringSubmatch(text)
+	require.NotNil(t, digits, text)
+	return number(t, digits[1])
+}
+
 func TestKubernetes_SelectorsFindTheWorker(t *testing.T) {
 	labels := manifests(t, "Deployment")[0].Spec.Selector.MatchLabels
 	require.NotEmpty(t, labels)
@@ -188,18 +228,13 @@ func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
 // that is gone and had its hands full must.
 func TestKEDA_PendingTriggerTellsWorkThatWasLeftBehind(t *testing.T) {
 	defaults := variables(t)
-	number := func(text string) int {
-		n, err := strconv.Atoi(text)
-		require.NoError(t, err)
-		return n
-	}
-	inHand := number(defaults["BATCH_SIZE"]) * (number(defaults["WRITERS"]) + 1) // one reader: one stream
+	inHand := number(t, defaults["BATCH_SIZE"]) * (number(t, defaults["WRITERS"]) + 1) // one reader: one stream
 	found := false
 	for _, trigger := range manifests(t, "ScaledObject")[0].Spec.Triggers {
 		if target := trigger.Metadata["pendingEntriesCount"]; target != "" {
 			found = true
-			require.Greater(t, number(target), inHand)
-			require.Less(t, number(target), 2*inHand*9/10, "the HPA lets a tenth pass")
+			require.Greater(t, number(t, target), inHand)
+			require.Less(t, number(t, target), 2*inHand*9/10, "the HPA lets a tenth pass")
 		}
 	}
 	require.True(t, found)
