@@ -3,6 +3,7 @@ package deploytest
 import (
 	"encoding/json"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,9 +14,18 @@ type grafanaDashboard struct {
 	SchemaVersion int    `json:"schemaVersion"`
 	Templating    struct {
 		List []struct {
-			Name, Type, Query any
+			Name, Type string
+			Definition string `json:"definition"`
+			Query      any
 		} `json:"list"`
 	} `json:"templating"`
+	Annotations struct {
+		List []struct {
+			Name            string `json:"name"`
+			Expr            string `json:"expr"`
+			UseValueForTime bool   `json:"useValueForTime"`
+		} `json:"list"`
+	} `json:"annotations"`
 	Panels []struct {
 		ID          int    `json:"id"`
 		Type        string `json:"type"`
@@ -29,6 +39,9 @@ type grafanaDashboard struct {
 		} `json:"targets"`
 	} `json:"panels"`
 }
+
+// labelValues is Grafana's function for a variable: a series, and one of its labels.
+var labelValues = regexp.MustCompile(`^label_values\((.+), (\w+)\)$`)
 
 const dashboardFile = "deploy/grafana/dashboards/processor.json"
 
@@ -66,6 +79,36 @@ func TestDashboard_PanelsAreWhole(t *testing.T) {
 		require.Regexp(t, `^\S.*\.$`, p.Description, p.Title)
 		require.Equal(t, "${datasource}", p.Datasource.UID, p.Title)
 		require.NotEmpty(t, p.Targets, p.Title)
+	}
+}
+
+// A worker starts between two scrapes, and often under another instance: the time of the start is in the
+// metric, in seconds, and Grafana takes milliseconds.
+func TestDashboard_AnnotatesStarts(t *testing.T) {
+	for _, a := range dashboard(t).Annotations.List {
+		if a.Name == "Worker starts" {
+			require.True(t, a.UseValueForTime)
+			require.Regexp(t, `^process_start_time_seconds\{[^}]*\} \* 1000\b`, a.Expr)
+			return
+		}
+	}
+	require.Fail(t, "no such annotation")
+}
+
+func TestDashboard_VariablesAskForWhatExists(t *testing.T) {
+	known := metrics(t)
+	for _, v := range dashboard(t).Templating.List {
+		if v.Type != "query" {
+			continue
+		}
+		query, is := v.Query.(map[string]any)
+		require.True(t, is, v.Name)
+		require.Equal(t, v.Definition, query["query"], v.Name)
+		m := labelValues.FindStringSubmatch(v.Definition)
+		require.NotNil(t, m, v.Definition)
+		names, _ := uses(known, m[1])
+		require.Len(t, names, 1)
+		require.Contains(t, append([]string{"job", "instance"}, known[names[0]]...), m[2], v.Name)
 	}
 }
 

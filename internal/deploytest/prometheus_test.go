@@ -41,9 +41,20 @@ func expressions(t *testing.T) map[string]string {
 	for _, r := range rules(t) {
 		all["rule "+r.Record+r.Alert] = r.Expr
 	}
-	for _, p := range dashboard(t).Panels {
+	d := dashboard(t)
+	for _, p := range d.Panels {
 		for _, target := range p.Targets {
 			all["panel "+p.Title+" "+target.RefID] = target.Expr
+		}
+	}
+	for _, a := range d.Annotations.List {
+		if a.Expr != "" { // Grafana's own has none
+			all["annotation "+a.Name] = a.Expr
+		}
+	}
+	for _, v := range d.Templating.List {
+		if m := labelValues.FindStringSubmatch(v.Definition); m != nil {
+			all["variable "+v.Name] = m[1]
 		}
 	}
 	return all
@@ -62,7 +73,7 @@ func TestDashboard_ExpressionsParse(t *testing.T) {
 	file.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	n := 0
 	for where, expr := range expressions(t) {
-		if !strings.HasPrefix(where, "panel ") {
+		if strings.HasPrefix(where, "rule ") {
 			continue
 		}
 		n++
@@ -130,6 +141,11 @@ func TestRulesAndDashboard_LabelValuesExist(t *testing.T) {
 
 // Who deploys it names the scrape job: in Kubernetes it is often one for all pods.
 func TestRules_HoldWhateverTheScrapeJobIsCalled(t *testing.T) {
+	for where, expr := range expressions(t) {
+		if regexp.MustCompile(`\b(process|go)_`).MatchString(expr) {
+			require.Contains(t, expr, "processor_build_info", "%s: other programs have these metrics too", where)
+		}
+	}
 	for _, r := range rules(t) {
 		expr := r.Expr
 		if r.Alert == "ProcessorReplicaDown" {
@@ -137,9 +153,6 @@ func TestRules_HoldWhateverTheScrapeJobIsCalled(t *testing.T) {
 			expr = strings.Replace(expr, `up{job="processor"} == 0`, "", 1)
 		}
 		require.NotRegexp(t, `\bjob\s*[=!]`, expr, r.Record+r.Alert)
-		if regexp.MustCompile(`\b(process|go)_`).MatchString(expr) {
-			require.Contains(t, expr, "processor_build_info", "%s: other programs have these metrics too", r.Alert)
-		}
 	}
 }
 
