@@ -66,9 +66,11 @@ func TestPrometheus_PromtoolAcceptsConfigAndRules(t *testing.T) {
 	promtool(t, "", "test", "rules", "deploy/prometheus/alerts_test.yml")
 }
 
+// grafanaVariables fills in what Grafana would.
+var grafanaVariables = strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$__interval", "1m", "$job", ".*", "$stream", ".*")
+
 // Every expression of the dashboard is PromQL once Grafana has filled its variables in.
 func TestDashboard_ExpressionsParse(t *testing.T) {
-	variables := strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$__interval", "1m", "$job", ".*", "$stream", ".*")
 	var file strings.Builder
 	file.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	n := 0
@@ -78,7 +80,7 @@ func TestDashboard_ExpressionsParse(t *testing.T) {
 		}
 		n++
 		require.NotContains(t, expr, "'", where)
-		file.WriteString("  - record: panel:expr:" + strings.Repeat("x", n) + "\n    expr: '" + variables.Replace(expr) + "'\n")
+		file.WriteString("  - record: panel:expr:" + strings.Repeat("x", n) + "\n    expr: '" + grafanaVariables.Replace(expr) + "'\n")
 	}
 	path := filepath.Join(t.TempDir(), "dashboard.yml")
 	require.NoError(t, os.WriteFile(path, []byte(file.String()), 0o600))
