@@ -1,6 +1,7 @@
 package deploytest
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -67,7 +69,8 @@ func copies(t *testing.T) []string {
 	return sources
 }
 
-// What the Dockerfile copies passes .dockerignore, and is enough for the build.
+// What the Dockerfile copies passes .dockerignore, is enough for the build, and makes a binary that
+// needs nothing else.
 func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 	context := buildContext(t)
 	copied := t.TempDir()
@@ -84,19 +87,51 @@ func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 		require.NoError(t, os.WriteFile(to, content, 0o600))
 	}
 
-	// Fails where a package, a file that is embedded or a module is missing.
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-mod=readonly", ".")
+	// The Dockerfile's own command, for this machine.
+	command := regexp.MustCompile(`(?m)^ +CGO_ENABLED=0 GOOS=\$TARGETOS GOARCH=\$TARGETARCH \\\n +(go build .* -o )(\S+) \.$`).
+		FindStringSubmatch(read(t, "Dockerfile"))
+	require.NotNil(t, command)
+	require.Contains(t, read(t, "Dockerfile"), "\nCOPY --from=build "+command[2]+" /processor\n")
+	binary := filepath.Join(t.TempDir(), "processor")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", command[1]+`"$BINARY" .`)
 	cmd.Dir = copied
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "BINARY="+binary, "VERSION=1.2", "REVISION=abc", "GOFLAGS=-mod=readonly", "GOWORK=off",
+		"CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(output))
-	require.Contains(t, string(output), "processor/internal/pipeline\n")
+	requireStatic(t, binary)
+
+	// Nothing of this machine: the image has nothing either.
+	cmd = exec.CommandContext(t.Context(), binary, "version")
+	cmd.Dir, cmd.Env = t.TempDir(), []string{}
+	output, err = cmd.CombinedOutput()
+	require.NoError(t, err, string(output))
+	require.Contains(t, string(output), "1.2")
+	require.Contains(t, string(output), "abc")
 
 	err = filepath.WalkDir(context, func(path string, _ fs.DirEntry, err error) error {
 		require.False(t, strings.HasSuffix(path, "_test.go"), path)
 		return err
 	})
 	require.NoError(t, err)
+}
+
+// requireStatic fails where the binary would ask for an interpreter or a library, which an image FROM
+// scratch has not.
+func requireStatic(t *testing.T, path string) {
+	t.Helper()
+	binary, err := elf.Open(path)
+	require.NoError(t, err)
+	defer binary.Close()
+	for _, p := range binary.Progs {
+		require.NotEqual(t, elf.PT_INTERP, p.Type, "it is linked dynamically")
+	}
+	libraries, err := binary.ImportedLibraries()
+	require.NoError(t, err)
+	require.Empty(t, libraries)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	t.Logf("the binary has %.1f MB", float64(info.Size())/1e6)
 }
 
 func TestDockerfile_StampsWhatMainReads(t *testing.T) {
