@@ -228,7 +228,8 @@ func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
 // that is gone and had its hands full must.
 func TestKEDA_PendingTriggerTellsWorkThatWasLeftBehind(t *testing.T) {
 	defaults := variables(t)
-	inHand := number(t, defaults["BATCH_SIZE"]) * (number(t, defaults["WRITERS"]) + 1) // one reader: one stream
+	inHand := number(t, defaults["BATCH_SIZE"])*(number(t, defaults["WRITERS"])+1) + // one reader: one stream
+		1000 // that wait alone
 	found := false
 	for _, trigger := range manifests(t, "ScaledObject")[0].Spec.Triggers {
 		if target := trigger.Metadata["pendingEntriesCount"]; target != "" {
