@@ -295,25 +295,29 @@ func (s *site) operate(t *testing.T) {
 		require.Contains(t, out, "not_json")
 	}
 	operator := s.flags("operator", "demo-operator")
-	_, out, _ := processor(t, append([]string{"doctor"}, operator...)...)
-	require.Contains(t, out, "appendfsync")
-	require.NotContains(t, out, "could not check")
 
 	// As the runbook says it, in a pod that has the worker's URL in a file.
-	replay := regexp.MustCompile(`(?m)^kubectl exec -it deploy/processor -- /processor (dlq replay .*) --dry-run$`).
-		FindStringSubmatch(oneLine(read(t, "docs/runbook.md")))
-	require.NotNil(t, replay)
-	inPod := strings.Fields(strings.NewReplacer(
-		"redis://operator:PASSWORD@redis:6379/0", operator[1], "rejected_by_database", "not_json").Replace(replay[1]))
+	shown := func(pattern string) []string {
+		m := regexp.MustCompile(`(?m)^kubectl exec -it deploy/processor -- /processor (` + pattern + `)$`).
+			FindStringSubmatch(oneLine(read(t, "docs/runbook.md")))
+		require.NotNil(t, m, pattern)
+		return strings.Fields(strings.NewReplacer(
+			"redis://operator:PASSWORD@redis:6379/0", operator[1], "rejected_by_database", "not_json").Replace(m[1]))
+	}
 	secret := filepath.Join(t.TempDir(), "redis-url")
 	require.NoError(t, os.WriteFile(secret, []byte(as(t, s.redis, "processor", "demo-worker")+"\n"), 0o600))
 	t.Setenv("REDIS_URL_FILE", secret)
-	exit, tried, problem := processor(t, append(inPod, "--dry-run")...)
+	_, out, _ := processor(t, append(shown(`doctor .*`), operator[2:]...)...)
+	require.Contains(t, out, "appendfsync")
+	require.NotContains(t, out, "could not check")
+
+	replay := shown(`dlq replay .* --dry-run`)
+	exit, tried, problem := processor(t, replay...)
 	require.Equal(t, cli.ExitOK, exit, problem)
 	require.Contains(t, tried, "tried: 0 would pass")
 
 	letters := s.admin.XLen(t.Context(), deadName).Val()
-	exit, _, problem = processor(t, append(inPod, "--yes")...)
+	exit, _, problem = processor(t, append(replay[:len(replay)-1], "--yes")...)
 	require.Equal(t, cli.ExitOK, exit, problem)
 	s.eventually("what cannot be a row is a dead letter again", func() bool {
 		return s.admin.XLen(t.Context(), deadName).Val() == letters && s.pending() == 0
