@@ -72,6 +72,7 @@ func copies(t *testing.T) []string {
 // What the Dockerfile copies passes .dockerignore, is enough for the build, and makes a binary that
 // needs nothing else.
 func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
+	t.Parallel()
 	context := buildContext(t)
 	copied := t.TempDir()
 	for _, source := range copies(t) {

@@ -61,6 +61,7 @@ func expressions(t *testing.T) map[string]string {
 }
 
 func TestPrometheus_PromtoolAcceptsConfigAndRules(t *testing.T) {
+	t.Parallel()
 	promtool(t, "", append([]string{"check", "rules"}, ruleFiles...)...)
 	promtool(t, "", "check", "config", "deploy/prometheus/prometheus.yml")
 	promtool(t, "", "test", "rules", "deploy/prometheus/alerts_test.yml")

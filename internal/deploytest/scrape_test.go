@@ -132,6 +132,7 @@ var emptyWhileWell = []string{
 
 // A real server reads a real worker, evaluates every rule, and has something for every panel.
 func TestPrometheus_ScrapesAWorkerUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	exit, _, problem := processor(t, "migrate", "up", "--database-url", as(t, s.database, "processor_migrate", "demo-migrate"))
 	require.Equal(t, cli.ExitOK, exit, problem)
