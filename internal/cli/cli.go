@@ -48,7 +48,6 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 	parser, err := kong.New(&commands{},
 		kong.Name("processor"),
 		kong.Description("Makes every GPS position on a Redis Stream exactly one row in TimescaleDB.\n\nEvery flag of a command has an environment variable, shown as $NAME."),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Writers(out.Out, out.Err),
 		kong.Exit(func(code int) { exit = code }),
