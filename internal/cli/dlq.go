@@ -432,7 +432,7 @@ func (c *dlqReplayCmd) dryRun(ctx context.Context, out Streams, all []queue) err
 		}
 		inspector, err := store.Inspect(ctx, c.Database.URL)
 		if err != nil {
-			return errors.New(hide(err.Error(), c.Database.URL))
+			return &hiddenError{err, []string{c.Database.URL}}
 		}
 		defer func() { _ = inspector.Close(context.WithoutCancel(ctx)) }()
 		trial.Database = inspector

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"processor/internal/doctor"
+	"processor/internal/observe"
 	"processor/internal/service"
 	"processor/internal/stream"
 )
@@ -49,8 +50,8 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 		if f.State == doctor.Failed {
 			failed++
 		}
-		f.Detail = hide(f.Detail, c.Redis.URL, c.Database.URL)
-		f.Mend = hide(f.Mend, c.Redis.URL, c.Database.URL)
+		f.Detail = observe.Scrub(f.Detail, c.Redis.URL, c.Database.URL)
+		f.Mend = observe.Scrub(f.Mend, c.Redis.URL, c.Database.URL)
 		if c.JSON {
 			err = printJSON(out.Out, f)
 		} else {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -43,19 +42,17 @@ func isTerminal(rw any) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// hide takes the passwords of the URLs out of a text, such as the error of a driver.
-func hide(text string, urls ...string) string {
-	for _, u := range urls {
-		for _, secret := range observe.Secrets(u) {
-			for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
-				if form != "" {
-					text = strings.ReplaceAll(text, form, "xxxxx")
-				}
-			}
-		}
-	}
-	return text
+// hiddenError shows no passwords of the URLs that its cause may hold.
+type hiddenError struct {
+	err  error
+	urls []string
 }
+
+// Error implements error.
+func (e *hiddenError) Error() string { return observe.Scrub(e.err.Error(), e.urls...) }
+
+// Unwrap returns the cause, whose own text may hold passwords.
+func (e *hiddenError) Unwrap() error { return e.err }
 
 // printable makes one line of a text from outside, which may hold anything: control characters
 // could rewrite the terminal.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -21,10 +23,11 @@ func TestPrintable_LeavesNothingThatMovesTheCursor(t *testing.T) {
 	}
 }
 
-func TestHide_TakesOutEverySpelling(t *testing.T) {
-	const url = "postgres://u:a%2Fb%20c@host/x"
-	require.Equal(t, "u:xxxxx xxxxx xxxxx", hide("u:a%2Fb%20c a/b c a%2Fb+c", url))
-	require.Equal(t, "nothing to hide", hide("nothing to hide", "", "redis://host"))
+func TestHiddenError_KeepsItsCause(t *testing.T) {
+	cause := fmt.Errorf("dial u:a%%40b@db: %w", io.ErrUnexpectedEOF)
+	err := &hiddenError{cause, []string{"postgres://u:a%40b@db/x"}}
+	require.EqualError(t, err, "dial u:xxxxx@db: unexpected EOF")
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
 func TestShorten_CountsCharacters(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"processor/internal/observe"
 	"processor/internal/position"
 	"processor/internal/service"
 	"processor/internal/store"
@@ -173,7 +174,7 @@ func (c *statusCmd) answer(err error) serverView {
 	if err == nil {
 		return serverView{OK: true}
 	}
-	return serverView{Error: hide(err.Error(), c.Redis.URL, c.Database.URL)}
+	return serverView{Error: observe.Scrub(err.Error(), c.Redis.URL, c.Database.URL)}
 }
 
 // view asks for what the samples do not hold.

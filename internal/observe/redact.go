@@ -2,7 +2,6 @@ package observe
 
 import (
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,14 +12,10 @@ const (
 	unreadable = "xxxxx (not a readable URL)"
 )
 
-// dsnPair is one key=value of a libpq connection string: the value is quoted by ' with \ as escape, or
-// ends at the next space.
-const dsnPair = `([A-Za-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^'\s\\]|\\.)(?:[^\s\\]|\\.)*|)`
-
 // Redact returns rawURL with every password replaced by xxxxx, fit for logs and error messages. It reads
 // URLs (postgres://, redis://, rediss://; passwords in the user part and in parameters such as
-// sentinel_password) and libpq's key=value strings. What it cannot read for certain, such as a password
-// with an unescaped / or @, becomes a placeholder as a whole. An empty string stays empty.
+// sentinel_password). What it cannot read for certain, such as a password with an unescaped / or @, or
+// libpq's key=value strings, becomes a placeholder as a whole. An empty string stays empty.
 func Redact(rawURL string) string {
 	text, _ := redact(rawURL)
 	return text
@@ -33,16 +28,21 @@ func Secrets(rawURL string) []string {
 	return secrets
 }
 
+// Scrub returns text, such as the error of a driver, with the passwords of the URLs replaced by xxxxx,
+// however they are spelled in it. Where Redact gives its placeholder for a URL, that whole URL goes.
+func Scrub(text string, urls ...string) string {
+	var secrets []string
+	for _, u := range urls {
+		secrets = append(secrets, Secrets(u)...)
+	}
+	return newScrubber(secrets).Replace(text)
+}
+
 func redact(raw string) (text string, secrets []string) {
 	if strings.TrimSpace(raw) == "" {
 		return "", nil
 	}
-	ok := false
-	if strings.Contains(raw, "://") {
-		text, secrets, ok = redactURL(raw)
-	} else {
-		text, secrets, ok = redactDSN(raw)
-	}
+	text, secrets, ok := redactURL(raw)
 	if !ok {
 		return unreadable, []string{raw}
 	}
@@ -77,23 +77,6 @@ func redactURL(raw string) (text string, secrets []string, ok bool) {
 		}
 	}
 	return u.Redacted(), secrets, true
-}
-
-func redactDSN(raw string) (text string, secrets []string, ok bool) {
-	if !regexp.MustCompile(`^\s*` + dsnPair + `(?:\s+` + dsnPair + `)*\s*$`).MatchString(raw) {
-		return "", nil, false
-	}
-	unescape := regexp.MustCompile(`\\(.)`)
-	pairs := []string{}
-	for _, m := range regexp.MustCompile(dsnPair).FindAllStringSubmatch(raw, -1) {
-		key, value := m[1], m[2]
-		if secretKey(key) {
-			secrets = append(secrets, unescape.ReplaceAllString(strings.Trim(value, "'"), "$1"))
-			value = hidden
-		}
-		pairs = append(pairs, key+"="+value)
-	}
-	return strings.Join(pairs, " "), secrets, true
 }
 
 func secretKey(key string) bool {
