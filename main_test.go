@@ -591,6 +591,8 @@ func TestRun_RefusesABadSetting(t *testing.T) {
 		"bad port of database": {[]string{redisURL}, []string{"run", "--database-url=postgres://u:" + secret + "@h:port/d"}, []string{"--database-url (DATABASE_URL)", "wanted: postgres://"}},
 		"bad scheme":           {[]string{redisURL}, []string{"run", "--database-url=mysql://u:" + secret + "@h/d"}, []string{"--database-url (DATABASE_URL)", "mysql", "wanted: postgres://"}},
 		"bad parameter":        {[]string{redisURL}, []string{"run", "--database-url=postgres://u:" + secret + "@h/d?sslmode=nope"}, []string{"--database-url (DATABASE_URL)", "sslmode"}},
+		"exec mode":            {[]string{redisURL, databaseURL + "?default_query_exec_mode=exec"}, nil, []string{"--database-url (DATABASE_URL)", "cache_describe"}},
+		"simple protocol":      {[]string{redisURL, databaseURL + "?default_query_exec_mode=simple_protocol"}, nil, []string{"--database-url (DATABASE_URL)", "cache_describe"}},
 		"libpq string":         {[]string{redisURL, "DATABASE_URL=host=h user=u password=" + secret + " dbname=d"}, nil, []string{"--database-url (DATABASE_URL)", "wanted: postgres://"}},
 		"no URL at all":        {[]string{databaseURL, "REDIS_URL=u:" + secret + "@h"}, nil, []string{"--redis-url (REDIS_URL)", "wanted: redis://"}},
 		"level by flag":        {[]string{redisURL, databaseURL}, []string{"run", "--log-level=loud"}, []string{`--log-level: "loud"`, "LOG_LEVEL", "debug, info, warn, error"}},

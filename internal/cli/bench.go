@@ -97,7 +97,7 @@ func (c *benchCmd) servers() (redis service.Redis, database service.Database, er
 	}
 	var setting *service.SettingError
 	if errors.As(err, &setting) {
-		err = &service.SettingError{Flag: setting.Flag, Env: "BENCH_" + setting.Env, Problem: setting.Problem}
+		err = &service.SettingError{Flag: setting.Flag, Env: "BENCH_" + setting.Env, Err: setting.Err}
 	}
 	return redis, database, err
 }

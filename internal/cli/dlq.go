@@ -74,7 +74,7 @@ func (c *queues) open(ctx context.Context, filter letterFilter, ids ...letterID)
 		return nil, nil, err
 	}
 	if len(ids) > 0 && len(c.Streams) != 1 {
-		return nil, nil, &service.SettingError{Flag: "redis-stream", Env: "REDIS_STREAM", Problem: "ids need exactly one stream, since two may have the same"}
+		return nil, nil, &service.SettingError{Flag: "redis-stream", Env: "REDIS_STREAM", Err: errors.New("ids need exactly one stream, since two may have the same")}
 	}
 	f := deadletter.Filter{Reasons: filter.Reason, Devices: filter.Device, Older: filter.Older, Newer: filter.Newer}
 	for _, id := range ids {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,7 +27,7 @@ func (c *publishCmd) Run(ctx context.Context, out Streams) error {
 		return err
 	}
 	if c.Rate < 0 {
-		return &service.SettingError{Flag: "rate", Env: "PUBLISH_RATE", Problem: "positions a second cannot be negative; 0 is as fast as Redis takes them"}
+		return &service.SettingError{Flag: "rate", Env: "PUBLISH_RATE", Err: errors.New("positions a second cannot be negative; 0 is as fast as Redis takes them")}
 	}
 	client, err := stream.Connect(c.URL)
 	if err != nil {

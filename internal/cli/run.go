@@ -36,7 +36,7 @@ func (c *runCmd) Run(ctx context.Context, build observe.BuildInfo, out Streams) 
 func newLogger(w io.Writer, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, &service.SettingError{Flag: "log-level", Env: "LOG_LEVEL", Problem: err.Error()}
+		return nil, &service.SettingError{Flag: "log-level", Env: "LOG_LEVEL", Err: err}
 	}
 	return observe.NewLogger(w, l), nil
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/internal/observe"
@@ -55,15 +57,20 @@ type Config struct {
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"20s" range:"0s..1h" placeholder:"DURATION" group:"Service:" help:"How long batches in flight may take after SIGTERM; what is not done stays pending (default: ${default})."`
 }
 
-// SettingError is a setting that cannot be used. It never holds the value of a URL.
+// SettingError is a setting that cannot be used. Its text never holds the password of a URL.
 type SettingError struct {
-	Flag, Env, Problem string
+	Flag string // without dashes
+	Env  string
+	Err  error // what is wrong, and what is allowed
 }
 
 // Error implements error.
 func (e *SettingError) Error() string {
-	return fmt.Sprintf("--%s (%s): %s", e.Flag, e.Env, e.Problem)
+	return fmt.Sprintf("--%s (%s): %v", e.Flag, e.Env, e.Err)
 }
+
+// Unwrap returns what is wrong.
+func (e *SettingError) Unwrap() error { return e.Err }
 
 // Resolve reads the file where one is named, and checks what can be checked without a server.
 func (r *Redis) Resolve() error {
@@ -72,11 +79,11 @@ func (r *Redis) Resolve() error {
 	}
 	const wanted = "wanted: redis://user:password@host:6379/0"
 	if unreadable(r.URL) {
-		return &SettingError{"redis-url", "REDIS_URL", notReadable + wanted}
+		return &SettingError{"redis-url", "REDIS_URL", errors.New(notReadable + wanted)}
 	}
 	client, err := stream.Connect(r.URL)
 	if err != nil {
-		return &SettingError{"redis-url", "REDIS_URL", err.Error() + "; " + wanted}
+		return &SettingError{"redis-url", "REDIS_URL", fmt.Errorf("%w; %s", err, wanted)}
 	}
 	return client.Close() // it has not dialled yet
 }
@@ -90,9 +97,9 @@ func (d *Database) Resolve() error {
 	u, err := url.Parse(d.URL)
 	switch {
 	case err != nil || unreadable(d.URL): // err would hold the URL
-		return &SettingError{"database-url", "DATABASE_URL", notReadable + wanted}
+		return &SettingError{"database-url", "DATABASE_URL", errors.New(notReadable + wanted)}
 	case u.Scheme != "postgres" && u.Scheme != "postgresql":
-		return &SettingError{"database-url", "DATABASE_URL", fmt.Sprintf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
+		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
 	}
 	return nil
 }
@@ -108,18 +115,18 @@ func unreadable(rawURL string) bool {
 func resolve(value *string, file, flag, env string) error {
 	switch {
 	case *value != "" && file != "":
-		return &SettingError{flag, env, "set together with --" + flag + "-file (" + env + "_FILE); one of the two is allowed"}
+		return &SettingError{flag, env, fmt.Errorf("set together with --%s-file (%s_FILE); one of the two is allowed", flag, env)}
 	case file != "":
 		content, err := os.ReadFile(file)
 		if err != nil {
-			return &SettingError{flag + "-file", env + "_FILE", err.Error()}
+			return &SettingError{flag + "-file", env + "_FILE", err}
 		}
 		*value = strings.TrimSpace(string(content))
 		if *value == "" {
-			return &SettingError{flag + "-file", env + "_FILE", "file " + file + " is empty"}
+			return &SettingError{flag + "-file", env + "_FILE", fmt.Errorf("file %s is empty", file)}
 		}
 	case *value == "":
-		return &SettingError{flag, env, "is not set, and neither is --" + flag + "-file (" + env + "_FILE)"}
+		return &SettingError{flag, env, fmt.Errorf("is not set, and neither is --%s-file (%s_FILE)", flag, env)}
 	}
 	return nil
 }
@@ -133,8 +140,8 @@ func (c *Config) Resolve() error {
 		return err
 	}
 	// Not for every command: doctor reports it as one finding among others.
-	if _, err := pgxpool.ParseConfig(c.Database.URL); err != nil { // it hides the password
-		return &SettingError{"database-url", "DATABASE_URL", err.Error()}
+	if err := checkDatabaseURL(c.Database.URL); err != nil {
+		return &SettingError{"database-url", "DATABASE_URL", err}
 	}
 	if err := checkAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
 		return err
@@ -145,27 +152,41 @@ func (c *Config) Resolve() error {
 		}
 	}
 	if len(c.Streams) == 0 {
-		return &SettingError{"redis-stream", "REDIS_STREAM", "names no stream; wanted: telemetry:t, or several separated by commas"}
+		return &SettingError{"redis-stream", "REDIS_STREAM", errors.New("names no stream; wanted: telemetry:t, or several separated by commas")}
 	}
 	seen := map[string]bool{}
 	for _, name := range c.Streams {
 		switch {
 		case name == "" || !utf8.ValidString(name):
-			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Sprintf("%q is no name of a stream", name)}
+			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Errorf("%q is no name of a stream", name)}
 		case seen[name]:
-			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Sprintf("%q stands there twice", name)}
+			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Errorf("%q stands there twice", name)}
 		}
 		seen[name] = true
 	}
 	if c.Group == "" {
-		return &SettingError{"redis-group", "REDIS_GROUP", "an empty name is not allowed"}
+		return &SettingError{"redis-group", "REDIS_GROUP", errors.New("an empty name is not allowed")}
 	}
 	if c.Consumer == "" {
 		host, err := os.Hostname()
 		if err != nil {
-			return &SettingError{"redis-consumer", "REDIS_CONSUMER", "is not set, and the host's name is not known: " + err.Error()}
+			return &SettingError{"redis-consumer", "REDIS_CONSUMER", fmt.Errorf("is not set, and the host's name is not known: %w", err)}
 		}
 		c.Consumer = host
+	}
+	return nil
+}
+
+// checkDatabaseURL finds what would make every start of the worker fail. Its errors hold no password.
+func checkDatabaseURL(databaseURL string) error {
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return err
+	}
+	switch config.ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+		// Without the statement's types the driver sends jsonb[] as bytea[].
+		return errors.New("default_query_exec_mode exec and simple_protocol are not allowed; behind PgBouncer in transaction mode use cache_describe")
 	}
 	return nil
 }
@@ -177,7 +198,7 @@ func checkAddress(flag, env, address string) error {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
-		return &SettingError{flag, env, fmt.Sprintf("%q is not host:port; wanted: :8080 or 127.0.0.1:8080", address)}
+		return &SettingError{flag, env, fmt.Errorf("%q is not host:port; wanted: :8080 or 127.0.0.1:8080", address)}
 	}
 	return nil
 }
