@@ -74,13 +74,13 @@ func (s *Service) closeServers() error {
 func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 	metrics, err := observe.NewMetrics(s.Registry, build, s.Ledger)
 	if err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+		return err
 	}
 	if s.Devices, err = device.New(s.config.DeviceCacheSize); err != nil {
-		return fmt.Errorf("make the device cache: %w", err)
+		return err
 	}
 	if err := metrics.ObserveDevices(s.Devices.Len, s.Devices.Evictions); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+		return err
 	}
 	s.Health = observe.NewHealth([]observe.Probe{
 		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis) }},
@@ -91,7 +91,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		Logger:  s.logger,
 	})
 	if err := s.Registry.Register(s.Health); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+		return fmt.Errorf("register health metrics: %w", err)
 	}
 	if s.redis, err = stream.Connect(s.config.Redis.URL); err != nil {
 		return fmt.Errorf("read the Redis URL: %w", err)
@@ -161,7 +161,7 @@ func (s *Service) OnStep(call func(pipeline.Step)) { s.pipeline.OnStep = call }
 // Addr is the address that the HTTP server is bound to.
 func (s *Service) Addr() string { return s.server.Addr() }
 
-// Run works until ctx ends, finishes what is in flight, closes everything and logs the ledger.
+// Run works until ctx ends, finishes what is in flight, logs the ledger and closes everything.
 func (s *Service) Run(ctx context.Context) error {
 	s.logger.Info("started",
 		"redis", observe.Redact(s.config.Redis.URL), "database", observe.Redact(s.config.Database.URL),
@@ -182,10 +182,10 @@ func (s *Service) Run(ctx context.Context) error {
 	s.pipeline.Run(ctx)
 	stopAround()
 	wg.Wait()
-	s.Store.Close()
-	err := errors.Join(serveErr, profileErr, s.redis.Close())
+	// Before closing: a server that hangs may hold that up until the process is killed.
 	s.logger.Info("stopped", "ledger", s.Ledger.Snapshot())
-	return err
+	s.Store.Close()
+	return errors.Join(serveErr, profileErr, s.redis.Close())
 }
 
 // Close releases a Service that is not to be run.

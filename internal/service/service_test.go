@@ -221,6 +221,29 @@ func TestService_MakesEveryEntryOneRow(t *testing.T) {
 }
 
 // publishFrom continues the fleet of publish(3000, 100).
+// onStopped is a log that calls a function for the line "stopped".
+type onStopped func()
+
+func (call onStopped) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(`"msg":"stopped"`)) {
+		call()
+	}
+	return len(line), nil
+}
+
+func TestService_LogsTheLedgerBeforeItCloses(t *testing.T) {
+	r := newRig(t)
+	var s *Service
+	answer := make(chan error, 1)
+	logger := observe.NewLogger(onStopped(func() { answer <- s.Store.Ping(context.WithoutCancel(t.Context())) }), 0)
+	s, err := New(t.Context(), r.config, observe.BuildInfo{}, logger)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, s.Run(ctx))
+	require.NoError(t, within(t, answer), "the pool was closed already")
+}
+
 func (r *rig) publishFrom(n int) []fleet.Record {
 	f := fleet.New(fleet.Options{Devices: 100, Seed: 1, Start: time.Now(), Step: time.Second})
 	records := make([]fleet.Record, n)
