@@ -29,6 +29,7 @@ const (
 // Server is a bound HTTP server. Either Serve or Close must be called.
 type Server struct {
 	listener net.Listener
+	http     *http.Server
 }
 
 // Listen binds addr (host:port; an empty host is every interface, port 0 any free one) before it returns,
@@ -36,7 +37,13 @@ type Server struct {
 func Listen(addr, setting string) (*Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err == nil {
-		return &Server{listener: listener}, nil
+		return &Server{listener, &http.Server{
+			ReadHeaderTimeout: readHeaderTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      writeTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+		}}, nil
 	}
 	mend := "choose a host:port of this machine"
 	switch {
@@ -61,17 +68,10 @@ func (s *Server) Close() error { return s.listener.Close() }
 // Serve answers requests until ctx ends, then takes no more, gives those in progress 2 s to end, and
 // returns nil once all connections are closed. Faults of single connections go to logger.
 func (s *Server) Serve(ctx context.Context, handler http.Handler, logger *slog.Logger) error {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
+	s.http.Handler = handler
+	s.http.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.listener) }()
+	go func() { served <- s.http.Serve(s.listener) }()
 
 	select {
 	case err := <-served:
@@ -80,8 +80,8 @@ func (s *Server) Serve(ctx context.Context, handler http.Handler, logger *slog.L
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := server.Shutdown(stopCtx); err != nil {
-		_ = server.Close() // A client that reads too slowly must not hold up the stop.
+	if err := s.http.Shutdown(stopCtx); err != nil {
+		_ = s.http.Close() // A client that reads too slowly must not hold up the stop.
 	}
 	<-served
 	return nil
@@ -107,12 +107,12 @@ func Handler(reg prometheus.Gatherer, h *Health) http.Handler {
 	return mux
 }
 
-// ProfileHandler answers /debug/pprof/ (package net/http/pprof). It shows the inside of the process to
-// whoever can reach it, so it belongs on an address of its own.
+// ProfileHandler answers /debug/pprof/ (package net/http/pprof) but for cmdline, which would show the
+// passwords in --redis-url and --database-url. It shows the inside of the process to whoever can reach it,
+// so it belongs on an address of its own.
 func ProfileHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

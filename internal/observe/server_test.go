@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,4 +161,58 @@ func TestServer_LogsFaultsThroughTheLogger(t *testing.T) {
 	cancel()
 	require.NoError(t, <-served)
 	require.Contains(t, out.String(), `"level":"warn","msg":"http: panic serving`)
+}
+
+func TestProfileHandler_HidesTheCommandLine(t *testing.T) {
+	for path, want := range map[string]int{
+		"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/symbol": 200,
+		"/debug/pprof/cmdline": 404, "/metrics": 404, "/": 404,
+	} {
+		recorder := httptest.NewRecorder()
+		ProfileHandler().ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		require.Equal(t, want, recorder.Code, path)
+	}
+}
+
+// serve serves an empty answer until the test ends, with limits of the test's own.
+func serve(t *testing.T, limit func(*http.Server)) (address string) {
+	server, err := Listen("127.0.0.1:0", "--http-addr or HTTP_ADDR")
+	require.NoError(t, err)
+	limit(server.http)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	empty := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	go func() { served <- server.Serve(ctx, empty, slog.New(slog.DiscardHandler)) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-served)
+	})
+	return server.Addr()
+}
+
+func TestServer_RefusesAHeaderOverTheLimit(t *testing.T) {
+	address := serve(t, func(*http.Server) {})
+	client := &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
+	for size, want := range map[int]int{maxHeaderBytes / 2: 200, 2 * maxHeaderBytes: 431} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil)
+		require.NoError(t, err)
+		request.Header.Set("X-Long", strings.Repeat("x", size))
+		response, err := client.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, want, response.StatusCode, size)
+	}
+}
+
+func TestServer_CutsOffASlowHeader(t *testing.T) {
+	address := serve(t, func(s *http.Server) { s.ReadHeaderTimeout = 20 * time.Millisecond })
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(deadline)))
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: slow\r\n") // and no end
+	require.NoError(t, err)
+	answer, err := io.ReadAll(conn)
+	require.NoError(t, err, "the server still waits")
+	require.Empty(t, answer)
 }

@@ -418,6 +418,20 @@ func TestService_AnswersOverHTTP(t *testing.T) {
 
 // The stop finishes what is in flight: every committed row is acknowledged, and the rest was
 // never read or stays pending.
+func TestService_ServesProfilesOnAnAddressOfTheirOwn(t *testing.T) {
+	r := newRig(t)
+	r.config.PprofAddr = "127.0.0.1:0"
+	s, _ := r.start()
+	for path, want := range map[string]int{"/debug/pprof/": 200, "/debug/pprof/cmdline": 404, "/metrics": 404} {
+		response, err := http.Get("http://" + s.profiles.Addr() + path)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, want, response.StatusCode, path)
+	}
+	code, _ := r.get(s, "/debug/pprof/")
+	require.Equal(t, 404, code)
+}
+
 func TestService_StopsInTheMiddleWithNothingHalfDone(t *testing.T) {
 	r := newRig(t)
 	r.publish(20000, 100)
