@@ -7,16 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf16"
 
-	"golang.org/x/term"
-
 	"processor/internal/observe"
+	"processor/internal/terminal"
 )
 
 // colour is an escape sequence of ECMA-48. All are equally long, so that columns stay in line.
@@ -28,18 +26,12 @@ const (
 	yellow colour = "\x1b[33m"
 )
 
-// paint wraps text where w is a terminal that may be coloured (no-color.org).
+// paint wraps text where w is a terminal that may be coloured.
 func paint(w io.Writer, c colour, text string) string {
-	if !isTerminal(w) || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !terminal.Colours(w) {
 		return text
 	}
 	return string(c) + text + "\x1b[0m"
-}
-
-// isTerminal tells whether a reader or writer is one.
-func isTerminal(rw any) bool {
-	file, ok := rw.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // hiddenError shows no passwords of the URLs that its cause may hold.
@@ -119,7 +111,7 @@ var errNotConfirmed = errors.New("not confirmed; nothing was changed")
 
 // confirm asks and returns nil for yes. Where in is no terminal there is nobody to ask.
 func confirm(ctx context.Context, in io.Reader, out io.Writer, question string) error {
-	if !isTerminal(in) {
+	if !terminal.Is(in) {
 		return fmt.Errorf("%s Nobody to ask, since standard input is not a terminal: add --yes", question)
 	}
 	return ask(ctx, in, out, question)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -21,6 +22,18 @@ func TestPrintable_LeavesNothingThatMovesTheCursor(t *testing.T) {
 	} {
 		require.Equal(t, want, printable(text))
 	}
+}
+
+func TestPaint_ColoursTerminalsAlone(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer pty.Close()
+	require.Equal(t, "\x1b[31mfailed\x1b[0m", paint(pty, red, "failed"))
+	require.Equal(t, "failed", paint(io.Discard, red, "failed"))
+	t.Setenv("NO_COLOR", "1")
+	require.Equal(t, "failed", paint(pty, red, "failed"))
 }
 
 func TestHiddenError_KeepsItsCause(t *testing.T) {

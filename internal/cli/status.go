@@ -17,6 +17,7 @@ import (
 	"processor/internal/service"
 	"processor/internal/store"
 	"processor/internal/stream"
+	"processor/internal/terminal"
 )
 
 type statusCmd struct {
@@ -289,7 +290,7 @@ func (c *statusCmd) print(w io.Writer, v *statusView) error {
 	// In one write: a view that comes piece by piece flickers.
 	var text bytes.Buffer
 	switch {
-	case c.Watch && isTerminal(w):
+	case c.Watch && terminal.MovesCursor(w):
 		text.WriteString("\x1b[H\x1b[2J")
 	case c.Watch:
 		fmt.Fprintln(&text, stamp(v.Time))

@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"golang.org/x/term"
+	"processor/internal/terminal"
 )
 
 // display is where the demo shows itself. Whether what it writes arrives is not its concern.
@@ -20,20 +19,12 @@ type display interface {
 	finish(s snapshot)
 }
 
-// newDisplay picks by what out is. NO_COLOR (no-color.org) leaves the colours out, and a terminal that
-// cannot move its cursor (TERM=dumb) is none.
+// newDisplay picks by what out can do.
 func newDisplay(out io.Writer) display {
-	file, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
+	if !terminal.MovesCursor(out) {
 		return &lines{out: out, next: time.Second}
 	}
-	return newScreen(out, os.Getenv("NO_COLOR") == "", func() (cols, rows int) {
-		cols, rows, err := term.GetSize(int(file.Fd()))
-		if err != nil || cols == 0 || rows == 0 { // a serial line knows no size
-			return 80, 24
-		}
-		return cols, rows
-	})
+	return newScreen(out, terminal.Colours(out), func() (cols, rows int) { return terminal.Size(out) })
 }
 
 // lines is a display without a terminal: a line a second, and the newest warning before it.
