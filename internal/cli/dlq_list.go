@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"processor/internal/deadletter"
+)
+
+type dlqListCmd struct {
+	queues
+	letterFilter
+	Limit int  `env:"DLQ_LIMIT" default:"100" range:"0..1000000000" placeholder:"N" group:"Dead letters:" help:"List at most so many; 0 lists all (default: ${default}). The counts are of all."`
+	JSON  bool `name:"json" env:"DLQ_JSON" help:"One JSON object a line, and no counts."`
+}
+
+// Run is called by kong.
+func (c *dlqListCmd) Run(ctx context.Context, out Streams) error {
+	all, client, err := c.open(ctx, c.letterFilter)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if c.JSON {
+		return walk(ctx, all, c.Limit, func(q queue, page []deadletter.Letter) error {
+			for i := range page {
+				if err := printJSON(out.Out, asJSON(q.stream, &page[i])); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	counts := tally{}
+	err = walk(ctx, all, 0, func(q queue, page []deadletter.Letter) error {
+		listed := counts.total()
+		counts.add(page)
+		if c.Limit > 0 {
+			page = page[:min(max(c.Limit-listed, 0), len(page))]
+		}
+		if listed == 0 {
+			fmt.Fprintf(out.Out, letterLine, "ID", "TIME", "REASON", "DEVICE", "DETAIL")
+		}
+		printLetters(out.Out, q.stream, len(all) > 1, page)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	total := counts.total()
+	switch {
+	case total == 0:
+		fmt.Fprintln(out.Out, "no dead letters")
+	case c.Limit > 0 && total > c.Limit:
+		fmt.Fprintf(out.Out, "%d of %d dead letters listed: %s\n", c.Limit, total, counts)
+	default:
+		fmt.Fprintf(out.Out, "%s: %s\n", plural(total, "dead letter"), counts)
+	}
+	return nil
+}
+
+const letterLine = "%-18s  %-24s  %-23s  %-20s  %s\n"
+
+// printLetters writes columns of fixed width: to fit them, all letters would have to be held.
+func printLetters(w io.Writer, name string, several bool, page []deadletter.Letter) {
+	for i := range page {
+		l := &page[i]
+		detail := shorten(printable(l.Detail), 60)
+		if several {
+			detail += " (stream " + name + ")"
+		}
+		fmt.Fprintf(w, letterLine, l.ID, stamp(timeOf(l)), printable(reasonOf(&l.DeadLetter)), orDash(printable(l.Device)), detail)
+	}
+}
