@@ -45,7 +45,7 @@ type commands struct {
 func Main(ctx context.Context, args []string, build observe.BuildInfo, out Streams) int {
 	exit := -1
 	stream.LogTo(slog.New(slog.DiscardHandler)) // commands print their own errors
-	parser, err := kong.New(&commands{},
+	parser, err := kong.New(&commands{}, append(mappers(),
 		kong.Name("processor"),
 		kong.Description("Makes every GPS position on a Redis Stream exactly one row in TimescaleDB.\n\nEvery flag of a command has an environment variable, shown as $NAME."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
@@ -53,8 +53,7 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 		kong.Exit(func(code int) { exit = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out, build),
-		intMapper(), durationMapper(), enumMapper(),
-	)
+	)...)
 	if err != nil {
 		return fail(out, err)
 	}

@@ -24,7 +24,7 @@ type demoCmd struct {
 
 // AfterApply is called by kong.
 func (c *demoCmd) AfterApply() error {
-	return kong.ApplyDefaults(&c.worker, intMapper(), durationMapper(), enumMapper())
+	return kong.ApplyDefaults(&c.worker, mappers()...)
 }
 
 // Help is called by kong.

@@ -31,27 +31,31 @@ type queues struct {
 // letterFilter chooses dead letters.
 type letterFilter struct {
 	Reason []deadletter.Reason `env:"DLQ_REASON" placeholder:"REASON,…" group:"Dead letters:" help:"Only these reasons (default: all)."`
-	Device []string            `env:"DLQ_DEVICE" placeholder:"ID,…" group:"Dead letters:" help:"Only of these devices (default: all)."`
+	Device deviceIDs           `env:"DLQ_DEVICE" placeholder:"ID,…" group:"Dead letters:" help:"Only of these devices (default: all)."`
 	Older  time.Duration       `env:"DLQ_OLDER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters longer ago than this, as in 24h; 0 is no bound (default: ${default})."`
 	Newer  time.Duration       `env:"DLQ_NEWER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters within this time, as in 90m; 0 is no bound (default: ${default})."`
 }
 
+// deviceIDs are ids on the command line.
+type deviceIDs []string
+
 // Help is called by kong, for each command that has the filter.
-func (f *letterFilter) Help() string {
+func (f *letterFilter) Help() string { return "Reasons: " + reasonNames() + "." }
+
+func reasonNames() string {
 	names := make([]string, len(deadletter.Reasons()))
 	for i, r := range deadletter.Reasons() {
 		names[i] = string(r)
 	}
-	return "Reasons: " + strings.Join(names, ", ") + "."
+	return strings.Join(names, ", ")
 }
 
 // letterID is an id on the command line.
 type letterID struct{ stream.ID }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (id *letterID) UnmarshalText(text []byte) (err error) {
-	id.ID, err = stream.ParseID(string(text))
-	return err
+func parseLetterID(text string) (letterID, error) {
+	id, err := stream.ParseID(text)
+	return letterID{id}, err
 }
 
 // queue is one stream's dead letters, and what the filter chose of them.
@@ -64,6 +68,9 @@ type queue struct {
 // open connects and fixes what the filter means. The caller closes the client.
 func (c *queues) open(ctx context.Context, filter letterFilter, ids ...letterID) ([]queue, redis.UniversalClient, error) {
 	if err := c.Redis.Resolve(); err != nil {
+		return nil, nil, err
+	}
+	if err := service.CheckStreams(c.Streams...); err != nil {
 		return nil, nil, err
 	}
 	if len(ids) > 0 && len(c.Streams) != 1 {

@@ -95,16 +95,19 @@ func (c *dlqReplayCmd) Run(ctx context.Context, out Streams) error {
 
 // dryRun tells of each chosen letter whether it would pass.
 func (c *dlqReplayCmd) dryRun(ctx context.Context, out Streams) error {
+	trial := deadletter.Trial{Window: deadletter.Window{MaxAge: c.MaxAge, MaxFuture: c.MaxFuture}}
+	hasDatabase := c.Database != (service.Database{})
+	if hasDatabase {
+		if err := c.Database.Resolve(); err != nil {
+			return err
+		}
+	}
 	all, client, err := c.open(ctx, c.letterFilter, c.IDs...)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	trial := deadletter.Trial{Window: deadletter.Window{MaxAge: c.MaxAge, MaxFuture: c.MaxFuture}}
-	if c.Database.URL != "" || c.Database.URLFile != "" {
-		if err := c.Database.Resolve(); err != nil {
-			return err
-		}
+	if hasDatabase {
 		inspector, err := store.Inspect(ctx, c.Database.URL)
 		if err != nil {
 			return &hiddenError{err, []string{c.Database.URL}}
@@ -133,7 +136,7 @@ func (c *dlqReplayCmd) dryRun(ctx context.Context, out Streams) error {
 		return err
 	}
 	fmt.Fprintf(out.Out, "%s tried: %d would pass, %d would fail\n", plural(tried, "dead letter"), passed, tried-passed)
-	if trial.Database == nil {
+	if !hasDatabase {
 		fmt.Fprintln(out.Out, "only decoding was tried: set --database-url to try the rows too")
 	}
 	return c.missed(tried)

@@ -206,6 +206,6 @@ func TestDlq_RefusesAnUnknownReason(t *testing.T) {
 	r := newRig(t)
 	got := r.run("dlq", "list", "--reason=bad_luck")
 	require.Equal(t, ExitUsage, got.code)
-	require.Contains(t, got.err, `--reason: "bad_luck" is not one of not_json, `)
+	require.Contains(t, got.err, `--reason: "bad_luck" (environment variable DLQ_REASON) is not one or several of not_json, `)
 	require.Contains(t, r.run("dlq", "list", "--help").out, "delivered_too_often")
 }

@@ -34,6 +34,12 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Database.Resolve(); err != nil {
 		return err
 	}
+	if err := service.CheckStreams(c.Streams...); err != nil {
+		return err
+	}
+	if err := service.CheckGroup(c.Group); err != nil {
+		return err
+	}
 	client, err := stream.Connect(c.Redis.URL)
 	if err != nil {
 		return err

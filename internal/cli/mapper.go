@@ -1,61 +1,143 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"processor/internal/deadletter"
 )
 
-// intMapper and durationMapper read numbers and durations within the range of their tag
-// `range:"least..most"`, and say flag, variable, value and what is allowed where one is not.
-
-func intMapper() kong.Option {
-	return kong.KindMapper(reflect.Int, kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
-		return decode(ctx, "a whole number", strconv.Atoi, func(v int) { target.SetInt(int64(v)) })
-	}))
+// mappers read the values of flags, and say flag, variable, value and what is allowed where one
+// cannot be used. Numbers and durations keep within their tag `range:"least..most"`.
+func mappers() []kong.Option {
+	return []kong.Option{
+		kong.KindMapper(reflect.Int, number("a whole number", strconv.Atoi)),
+		kong.KindMapper(reflect.Float64, number("a number", parseFloat)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), number("a duration such as 250ms, 5s or 1m30s", time.ParseDuration)),
+		kong.KindMapper(reflect.Bool, boolMapper{}),
+		kong.TypeMapper(reflect.TypeFor[slog.Level](), one("one of debug, info, warn, error", parseLevel)),
+		kong.TypeMapper(reflect.TypeFor[letterID](), one("an id such as 1764036553000-0", parseLetterID)),
+		kong.TypeMapper(reflect.TypeFor[[]deadletter.Reason](), list("one or several of "+reasonNames(), parseReason)),
+		kong.TypeMapper(reflect.TypeFor[deviceIDs](), list("device ids separated by commas", parseDevice)),
+	}
 }
 
-func durationMapper() kong.Option {
-	return kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
-		return decode(ctx, "a duration such as 250ms, 5s or 1m30s", time.ParseDuration, func(v time.Duration) { target.SetInt(int64(v)) })
-	}))
+func parseFloat(text string) (float64, error) { return strconv.ParseFloat(text, 64) }
+
+func parseBool(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true", "yes", "1":
+		return true, nil
+	case "false", "no", "0":
+		return false, nil
+	}
+	return false, errNotAllowed
 }
 
-// enumMapper reads a text that is one of its tag `enum:"a,b"`. kong checks that too, but later,
-// when it no longer says which variable brought the text.
-func enumMapper() kong.Option {
-	return kong.KindMapper(reflect.String, kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
-		var text string
-		if err := ctx.Scan.PopValueInto("string", &text); err != nil {
-			return err
+func parseLevel(text string) (slog.Level, error) {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	level, ok := levels[text]
+	if !ok {
+		return 0, errNotAllowed
+	}
+	return level, nil
+}
+
+func parseReason(text string) (deadletter.Reason, error) {
+	var reason deadletter.Reason
+	err := reason.UnmarshalText([]byte(text))
+	return reason, err
+}
+
+func parseDevice(text string) (string, error) {
+	if text == "" {
+		return "", errNotAllowed
+	}
+	return text, nil
+}
+
+// errNotAllowed never shows: the error of decode says what is allowed.
+var errNotAllowed = errors.New("not allowed")
+
+// one is a mapper of single values that parse takes.
+func one[T any](allowed string, parse func(string) (T, error)) kong.MapperFunc {
+	return func(ctx *kong.DecodeContext, target reflect.Value) error {
+		return decode(ctx, allowed, parse, assign[T](target))
+	}
+}
+
+// number is a mapper of numbers of a kind, within the flag's range.
+func number[T cmp.Ordered](kind string, parse func(string) (T, error)) kong.MapperFunc {
+	return func(ctx *kong.DecodeContext, target reflect.Value) error {
+		low, high, bounded := strings.Cut(ctx.Value.Tag.Get("range"), "..")
+		if !bounded {
+			return decode(ctx, kind, parse, assign[T](target))
 		}
-		if ctx.Value.Enum != "" && !ctx.Value.EnumMap()[text] {
-			return fmt.Errorf("%q%s is not one of %s", text, variable(ctx.Value, text), strings.Join(ctx.Value.EnumSlice(), ", "))
+		within := func(text string) (T, error) {
+			v, err := parse(text)
+			least, lowErr := parse(low)
+			most, highErr := parse(high)
+			if err == nil && (v < least || v > most || v != v) { // NaN is within no bounds
+				err = strconv.ErrRange
+			}
+			return v, errors.Join(err, lowErr, highErr)
 		}
-		target.SetString(text)
+		return decode(ctx, kind+" from "+low+" to "+high, within, assign[T](target))
+	}
+}
+
+// list is a mapper of values separated by commas, at least one: an empty list would mean all where
+// a script's variable was not set.
+func list[T any](allowed string, parse func(string) (T, error)) kong.MapperFunc {
+	return func(ctx *kong.DecodeContext, target reflect.Value) error {
+		all := func(text string) (values []T, err error) {
+			for part := range strings.SplitSeq(text, ",") {
+				v, err := parse(part)
+				if err != nil {
+					return nil, err
+				}
+				values = append(values, v)
+			}
+			return values, nil
+		}
+		return decode(ctx, allowed, all, func(values []T) {
+			target.Set(reflect.AppendSlice(target, reflect.ValueOf(values))) // a flag may be repeated
+		})
+	}
+}
+
+// boolMapper reads yes and no. A flag without a value is yes.
+type boolMapper struct{}
+
+// IsBool is called by kong.
+func (boolMapper) IsBool() bool { return true }
+
+// Decode is called by kong.
+func (boolMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		target.SetBool(true)
 		return nil
-	}))
+	}
+	return one("true, yes, 1, false, no or 0", parseBool)(ctx, target)
 }
 
-func decode[T int | time.Duration](ctx *kong.DecodeContext, kind string, parse func(string) (T, error), set func(T)) error {
+// decode reads one value and hands what parse makes of it to set.
+func decode[T any](ctx *kong.DecodeContext, allowed string, parse func(string) (T, error), set func(T)) error {
 	var text string
-	if err := ctx.Scan.PopValueInto(kind, &text); err != nil {
+	if err := ctx.Scan.PopValueInto(allowed, &text); err != nil {
 		return err
 	}
-	allowed := kind
-	low, high, bounded := strings.Cut(ctx.Value.Tag.Get("range"), "..")
-	if bounded {
-		allowed += " from " + low + " to " + high
-	}
 	v, err := parse(text)
-	if err == nil && bounded {
-		err = within(v, low, high, parse)
-	}
 	if err != nil {
 		return fmt.Errorf("%q%s is not %s", text, variable(ctx.Value, text), allowed)
 	}
@@ -63,30 +145,18 @@ func decode[T int | time.Duration](ctx *kong.DecodeContext, kind string, parse f
 	return nil
 }
 
-func within[T int | time.Duration](v T, low, high string, parse func(string) (T, error)) error {
-	least, err := parse(low)
-	if err != nil {
-		return err
-	}
-	most, err := parse(high)
-	if err != nil {
-		return err
-	}
-	if v < least || v > most {
-		return strconv.ErrRange
-	}
-	return nil
+// assign sets a target of T or of a type made of it.
+func assign[T any](target reflect.Value) func(T) {
+	return func(v T) { target.Set(reflect.ValueOf(v).Convert(target.Type())) }
 }
 
 // variable names the flag's environment variable, since either may have brought the text. It is
 // empty where the variable holds that very text: kong adds where that came from.
 func variable(v *kong.Value, text string) string {
-	for _, env := range v.Tag.Envs {
-		if value, set := os.LookupEnv(env); set && value == text {
-			return ""
-		}
-	}
-	if len(v.Tag.Envs) == 0 {
+	if len(v.Tag.Envs) == 0 || slices.ContainsFunc(v.Tag.Envs, func(env string) bool {
+		value, set := os.LookupEnv(env)
+		return set && value == text
+	}) {
 		return ""
 	}
 	return " (environment variable " + strings.Join(v.Tag.Envs, ", ") + ")"

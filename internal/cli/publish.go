@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +14,7 @@ type publishCmd struct {
 	service.Redis `group:"Redis:"`
 	Stream        string  `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Stream to write to (default: ${default})."`
 	MaxLen        int     `name:"max-len" env:"PUBLISH_MAX_LEN" default:"0" range:"0..1000000000" placeholder:"ENTRIES" group:"Fleet:" help:"Trim the stream to about this many entries; 0 never trims (default: ${default})."`
-	Rate          float64 `env:"PUBLISH_RATE" default:"1000" placeholder:"N" group:"Fleet:" help:"Positions a second over all devices; 0 is as fast as Redis takes them (default: ${default})."`
+	Rate          float64 `env:"PUBLISH_RATE" default:"1000" range:"0..1000000" placeholder:"N" group:"Fleet:" help:"Positions a second over all devices; 0 is as fast as Redis takes them (default: ${default})."`
 	Devices       int     `env:"PUBLISH_DEVICES" default:"1000" range:"1..10000000" placeholder:"N" group:"Fleet:" help:"Simulated trackers (default: ${default})."`
 	Count         int     `env:"PUBLISH_COUNT" default:"0" range:"0..1000000000" placeholder:"N" group:"Fleet:" help:"Positions to publish; 0 goes on until Ctrl-C (default: ${default})."`
 	Seed          int     `env:"PUBLISH_SEED" default:"1" range:"0..1000000000" placeholder:"N" group:"Fleet:" help:"Another seed is another fleet on other roads (default: ${default})."`
@@ -26,8 +25,8 @@ func (c *publishCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	if c.Rate < 0 {
-		return &service.SettingError{Flag: "rate", Env: "PUBLISH_RATE", Err: errors.New("positions a second cannot be negative; 0 is as fast as Redis takes them")}
+	if err := service.CheckStreams(c.Stream); err != nil {
+		return err
 	}
 	client, err := stream.Connect(c.URL)
 	if err != nil {

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -53,7 +54,7 @@ type Config struct {
 
 	HTTPAddr        string        `name:"http-addr" env:"HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" group:"Service:" help:"Address of /metrics, /healthz and /readyz (default: ${default})."`
 	PprofAddr       string        `name:"pprof-addr" env:"PPROF_ADDR" placeholder:"HOST:PORT" group:"Service:" help:"Address of /debug/pprof/, for profiles; off where it is empty, and best on localhost."`
-	LogLevel        string        `env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"Service:" help:"Least level that is logged: debug, info, warn or error (default: ${default}). debug logs each position, coordinates and all."`
+	LogLevel        slog.Level    `env:"LOG_LEVEL" default:"info" placeholder:"LEVEL" group:"Service:" help:"Least level that is logged: debug, info, warn or error (default: ${default}). debug logs each position, coordinates and all."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"20s" range:"0s..1h" placeholder:"DURATION" group:"Service:" help:"How long batches in flight may take after SIGTERM; what is not done stays pending (default: ${default})."`
 }
 
@@ -151,21 +152,11 @@ func (c *Config) Resolve() error {
 			return err
 		}
 	}
-	if len(c.Streams) == 0 {
-		return &SettingError{"redis-stream", "REDIS_STREAM", errors.New("names no stream; wanted: telemetry:t, or several separated by commas")}
+	if err := CheckStreams(c.Streams...); err != nil {
+		return err
 	}
-	seen := map[string]bool{}
-	for _, name := range c.Streams {
-		switch {
-		case name == "" || !utf8.ValidString(name):
-			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Errorf("%q is no name of a stream", name)}
-		case seen[name]:
-			return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Errorf("%q stands there twice", name)}
-		}
-		seen[name] = true
-	}
-	if c.Group == "" {
-		return &SettingError{"redis-group", "REDIS_GROUP", errors.New("an empty name is not allowed")}
+	if err := CheckGroup(c.Group); err != nil {
+		return err
 	}
 	if c.Consumer == "" {
 		host, err := os.Hostname()
@@ -173,6 +164,35 @@ func (c *Config) Resolve() error {
 			return &SettingError{"redis-consumer", "REDIS_CONSUMER", fmt.Errorf("is not set, and the host's name is not known: %w", err)}
 		}
 		c.Consumer = host
+	}
+	return nil
+}
+
+// CheckStreams returns a *SettingError unless these are names of streams, at least one and each once.
+func CheckStreams(names ...string) error {
+	fault := func(err error) error {
+		return &SettingError{"redis-stream", "REDIS_STREAM", fmt.Errorf("%w; wanted: telemetry:t, or several separated by commas", err)}
+	}
+	if len(names) == 0 {
+		return fault(errors.New(`"" names no stream`))
+	}
+	seen := map[string]bool{}
+	for _, name := range names {
+		switch {
+		case name == "" || !utf8.ValidString(name):
+			return fault(fmt.Errorf("%q is no name of a stream", name))
+		case seen[name]:
+			return fault(fmt.Errorf("%q stands there twice", name))
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// CheckGroup returns a *SettingError unless this can be a consumer group's name.
+func CheckGroup(name string) error {
+	if name == "" || !utf8.ValidString(name) {
+		return &SettingError{"redis-group", "REDIS_GROUP", fmt.Errorf("%q is no name of a group; wanted: processor, for instance", name)}
 	}
 	return nil
 }

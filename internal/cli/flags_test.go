@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/observe"
+)
+
+// leaves are all commands that can be run.
+func leaves(t *testing.T) []*kong.Node {
+	parser, err := kong.New(&commands{}, mappers()...)
+	require.NoError(t, err)
+	return parser.Model.Leaves(false)
+}
+
+// path is a command as it is typed: "dlq list".
+func path(command *kong.Node) string {
+	if command.Parent.Type == kong.ApplicationNode {
+		return command.Name
+	}
+	return path(command.Parent) + " " + command.Name
+}
+
+func TestFlags_AreExplained(t *testing.T) {
+	named := map[string]string{} // flag of each variable
+	for _, command := range leaves(t) {
+		require.Regexp(t, `^[A-Z].*\.$`, command.Help, path(command))
+		for _, argument := range command.Positional {
+			require.Regexp(t, `^[A-Z].*\.$`, argument.Help, "%s %s", path(command), argument.Summary())
+		}
+		for _, flag := range command.Flags {
+			what := path(command) + " --" + flag.Name
+			if flag.Name == "help" {
+				continue // kong's own, which no variable should bring about
+			}
+			require.Len(t, flag.Envs, 1, what)
+			require.Regexp(t, `^[A-Z]+(_[A-Z]+)*$`, flag.Envs[0], what)
+			if known, ok := named[flag.Envs[0]]; ok {
+				require.Equal(t, known, flag.Name, "%s is of two flags", flag.Envs[0])
+			}
+			named[flag.Envs[0]] = flag.Name
+			require.Regexp(t, `^[A-Z0-9].*\.$`, flag.Help, what)
+			if !flag.IsBool() {
+				require.NotEmpty(t, flag.PlaceHolder, "%s: which unit", what)
+			}
+			if flag.HasDefault {
+				require.Contains(t, flag.Help, "(default: "+flag.Default, what)
+			}
+		}
+	}
+}
+
+// badValue is what a flag must refuse. Its errors say what is allowed.
+type badValue struct {
+	values  []string
+	allowed string
+	secret  bool // the error does not show the value
+}
+
+// badValues are those of flags without bounds. A flag that takes any text has none.
+func badValues() map[string]badValue {
+	return map[string]badValue{
+		"redis-url":         {[]string{"http://u:s3cret@h", "u:s3cret@h", "redis://u:s3cret@h:port"}, "wanted: redis://", true},
+		"redis-url-file":    {[]string{"not-there"}, "no such file", false},
+		"database-url":      {[]string{"mysql://u:s3cret@h/d", "host=h password=s3cret", "postgres://u:s3/cret@h/d"}, "wanted: postgres://", true},
+		"database-url-file": {[]string{"not-there"}, "no such file", false},
+		"redis-stream":      {[]string{""}, "wanted: telemetry:t", false},
+		"redis-group":       {[]string{""}, "wanted: processor", false},
+		"http-addr":         {[]string{"", "8080", ":port", ":99999"}, "wanted: :8080 or 127.0.0.1:8080", false},
+		"pprof-addr":        {[]string{"6060", "localhost", ":99999"}, "wanted: :8080 or 127.0.0.1:8080", false},
+		"log-level":         {[]string{"", "loud", "INFO", "info+1", "4"}, "one of debug, info, warn, error", false},
+		"reason":            {[]string{"", "bad_luck", "not_json,,not_json"}, "one or several of not_json, missing_key, ", false},
+		"device":            {[]string{"", "a,,b"}, "device ids separated by commas", false},
+		"redis-consumer":    {}, // empty, it is the host's name
+	}
+}
+
+// beyond is what is just out of bounds, and no number at all.
+func beyond(t *testing.T, low, high string) []string {
+	values := []string{"", "nonsense", "NaN", "Inf"}
+	for bound, step := range map[string]int{low: -1, high: 1} {
+		if n, err := strconv.Atoi(bound); err == nil {
+			values = append(values, strconv.Itoa(n+step))
+			continue
+		}
+		d, err := time.ParseDuration(bound)
+		require.NoError(t, err)
+		values = append(values, (d + time.Duration(step)).String())
+	}
+	return values
+}
+
+func badValuesOf(t *testing.T, flag *kong.Flag) badValue {
+	if flag.IsBool() {
+		return badValue{values: []string{"", "maybe"}, allowed: "true, yes, 1, false, no or 0"}
+	}
+	if low, high, bounded := strings.Cut(flag.Tag.Get("range"), ".."); bounded {
+		return badValue{values: beyond(t, low, high), allowed: " from " + low + " to " + high}
+	}
+	bad, known := badValues()[flag.Name]
+	require.True(t, known, "which values does --%s refuse?", flag.Name)
+	if flag.Name == "redis-stream" && flag.IsSlice() {
+		bad.values = append(bad.values, "a,,b", "a,b,a")
+	}
+	return bad
+}
+
+// Whichever command, whichever flag, from wherever the value came: one line with all that helps.
+func TestFlags_RefuseBadValues(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // what is not refused does nothing
+	tried := 0
+	try := func(t *testing.T, command *kong.Node, flag *kong.Flag, bad badValue, value string, args ...string) {
+		args = append(strings.Fields(path(command)), args...)
+		if slices.ContainsFunc(command.Positional, func(p *kong.Positional) bool { return p.Required }) {
+			args = append(args, "1-1")
+		}
+		var out, stderr bytes.Buffer
+		code := Main(ended, args, observe.BuildInfo{}, Streams{Out: &out, Err: &stderr})
+		require.Equal(t, ExitUsage, code, "%q %s", args, &stderr)
+		require.Regexp(t, `^processor: [^\n]+\n$`, stderr.String())
+		require.Contains(t, stderr.String(), "--"+flag.Name)
+		require.Contains(t, stderr.String(), flag.Envs[0])
+		require.Contains(t, stderr.String(), bad.allowed)
+		require.NotContains(t, stderr.String(), "s3cret")
+		if !bad.secret && flag.Name != "redis-stream" {
+			require.Contains(t, stderr.String(), value)
+		}
+		require.Empty(t, out.String())
+		tried++
+	}
+	for _, command := range leaves(t) {
+		t.Run(path(command), func(t *testing.T) {
+			t.Setenv("REDIS_URL", "redis://127.0.0.1:1")
+			t.Setenv("DATABASE_URL", "postgres://127.0.0.1:1/d")
+			for _, flag := range command.Flags {
+				if flag.Name == "help" {
+					continue
+				}
+				bad := badValuesOf(t, flag)
+				var also []string
+				if url, isFile := strings.CutSuffix(flag.Name, "-file"); isFile {
+					also = append(also, "--"+url+"=")
+				}
+				if strings.HasPrefix(flag.Name, "database") && path(command) == "dlq replay" {
+					also = append(also, "--dry-run") // else it needs no database
+				}
+				for _, value := range bad.values {
+					try(t, command, flag, bad, value, append(also, "--"+flag.Name+"="+value)...)
+				}
+				before, was := os.LookupEnv(flag.Envs[0])
+				for _, value := range bad.values {
+					require.NoError(t, os.Setenv(flag.Envs[0], value))
+					try(t, command, flag, bad, value, also...)
+				}
+				if was {
+					require.NoError(t, os.Setenv(flag.Envs[0], before))
+				} else {
+					require.NoError(t, os.Unsetenv(flag.Envs[0]))
+				}
+			}
+		})
+	}
+	require.Greater(t, tried, 500)
+}
+
+// The table of processor run's settings is checked in internal/rules.
+func TestReadme_ListsTheFlagsOfEveryCommand(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	var shared []string
+	for _, command := range leaves(t) {
+		if path(command) == "run" {
+			for _, flag := range command.Flags {
+				shared = append(shared, flag.Name)
+			}
+		}
+	}
+	for _, command := range leaves(t) {
+		if path(command) == "run" {
+			continue
+		}
+		first, sub, _ := strings.Cut(path(command), " ")
+		row := regexp.MustCompile("(?m)^\\| `processor " + first + "[^\n]*$").FindString(string(readme))
+		require.Contains(t, row, sub, "README has no row of processor %s", path(command))
+		require.NotEmpty(t, row, "README has no row of processor %s", path(command))
+		for _, flag := range command.Flags {
+			if !slices.Contains(shared, flag.Name) {
+				require.Contains(t, row, "`--"+flag.Name+"`", path(command))
+			}
+		}
+	}
+}
