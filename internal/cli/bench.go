@@ -40,10 +40,14 @@ const singleEntries = 50
 
 // Help is called by kong.
 func (c *benchCmd) Help() string {
-	return "Every other setting of the worker can be tried by its environment variable, as in LINGER=10ms processor bench. " +
-		"A target that is missed is shown as such and is no failure. " +
-		"In a database given by URL the benchmark truncates positions again and again, so it must hold none to begin with. " +
-		"CPU is measured of disposable servers only. Linux only."
+	return `A target that is missed is shown as such and is no failure. In a database given by URL the benchmark truncates positions again and again, so it must hold none to begin with. CPU is measured of disposable servers only. Linux only.
+
+Every other setting of the worker can be tried by its environment variable.
+
+Examples:
+  processor bench
+  processor bench --positions 20000 --rounds 1 --skip-latency
+  LINGER=10ms processor bench --json`
 }
 
 // Run is called by kong.

@@ -29,8 +29,12 @@ func (c *demoCmd) AfterApply() error {
 
 // Help is called by kong.
 func (c *demoCmd) Help() string {
-	return "The worker takes the settings of its batches from the environment variables of processor run; " +
-		"servers, stream and addresses are the demo's own. Exit code 1 says that the table does not hold what was published."
+	return `The worker takes the settings of its batches from the environment variables of processor run; servers, stream and addresses are the demo's own. Exit code 1 says that the table does not hold what was published.
+
+Examples:
+  processor demo
+  processor demo --for 20s --rate 5000 --devices 2000
+  BATCH_SIZE=100 processor demo --for 20s`
 }
 
 // Run is called by kong.

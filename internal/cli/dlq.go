@@ -25,13 +25,13 @@ type dlqCmd struct {
 // queues are the dead letters of the streams that the flags name.
 type queues struct {
 	Redis   service.Redis `embed:"" group:"Redis:"`
-	Streams []string      `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME,…" group:"Redis:" help:"Streams whose dead letters are meant, separated by commas (default: ${default})."`
+	Streams []string      `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams whose dead letters are meant, separated by commas (default: ${default})."`
 }
 
 // letterFilter chooses dead letters.
 type letterFilter struct {
-	Reason []deadletter.Reason `env:"DLQ_REASON" placeholder:"REASON,…" group:"Dead letters:" help:"Only these reasons (default: all)."`
-	Device deviceIDs           `env:"DLQ_DEVICE" placeholder:"ID,…" group:"Dead letters:" help:"Only of these devices (default: all)."`
+	Reason []deadletter.Reason `env:"DLQ_REASON" placeholder:"REASON" group:"Dead letters:" help:"Only these reasons (default: all)."`
+	Device deviceIDs           `env:"DLQ_DEVICE" placeholder:"ID" group:"Dead letters:" help:"Only of these devices (default: all)."`
 	Older  time.Duration       `env:"DLQ_OLDER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters longer ago than this, as in 24h; 0 is no bound (default: ${default})."`
 	Newer  time.Duration       `env:"DLQ_NEWER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters within this time, as in 90m; 0 is no bound (default: ${default})."`
 }
@@ -39,8 +39,10 @@ type letterFilter struct {
 // deviceIDs are ids on the command line.
 type deviceIDs []string
 
-// Help is called by kong, for each command that has the filter.
-func (f *letterFilter) Help() string { return "Reasons: " + reasonNames() + "." }
+// filterHelp is the help of a command that has the filter.
+func filterHelp(examples string) string {
+	return "Reasons: " + reasonNames() + ".\n\nExamples:\n" + examples
+}
 
 func reasonNames() string {
 	names := make([]string, len(deadletter.Reasons()))

@@ -83,6 +83,13 @@ type dlqReplayCmd struct {
 	DryRun    bool             `env:"DLQ_DRY_RUN" group:"Dry run:" help:"Change nothing; say for each whether it would now pass. With a database URL the row is tried in a transaction that is rolled back."`
 }
 
+// Help is called by kong.
+func (c *dlqReplayCmd) Help() string {
+	return filterHelp(`  processor dlq replay --dry-run --database-url postgres://processor@db/telemetry
+  processor dlq replay --reason rejected_by_database --newer 24h
+  processor dlq replay --yes 1764036553000-0 1764036553001-0`)
+}
+
 // Run is called by kong.
 func (c *dlqReplayCmd) Run(ctx context.Context, out Streams) error {
 	if c.DryRun {
@@ -144,6 +151,12 @@ func (c *dlqReplayCmd) dryRun(ctx context.Context, out Streams) error {
 
 type dlqDropCmd struct {
 	chosen
+}
+
+// Help is called by kong.
+func (c *dlqDropCmd) Help() string {
+	return filterHelp(`  processor dlq drop --reason timestamp_out_of_window --older 720h
+  processor dlq drop --yes 1764036553000-0`)
 }
 
 // Run is called by kong.

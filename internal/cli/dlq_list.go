@@ -15,6 +15,13 @@ type dlqListCmd struct {
 	JSON  bool `name:"json" env:"DLQ_JSON" help:"One JSON object a line, and no counts."`
 }
 
+// Help is called by kong.
+func (c *dlqListCmd) Help() string {
+	return filterHelp(`  processor dlq list --newer 1h
+  processor dlq list --reason timestamp_out_of_window --device 356307042441013 --limit 0
+  processor dlq list --json | jq .detail`)
+}
+
 // Run is called by kong.
 func (c *dlqListCmd) Run(ctx context.Context, out Streams) error {
 	all, client, err := c.open(ctx, c.letterFilter)

@@ -32,6 +32,13 @@ type fieldJSON struct {
 	Base64 []byte  `json:"value_base64,omitempty"`
 }
 
+// Help is called by kong.
+func (c *dlqShowCmd) Help() string {
+	return `Examples:
+  processor dlq show 1764036553000-0
+  processor dlq show 1764036553000-0 --json | jq .fields`
+}
+
 // Run is called by kong.
 func (c *dlqShowCmd) Run(ctx context.Context, out Streams) error {
 	all, client, err := c.open(ctx, letterFilter{}, c.ID)

@@ -15,7 +15,7 @@ type doctorCmd struct {
 	Redis    service.Redis    `embed:"" group:"Redis:"`
 	Database service.Database `embed:"" group:"Database:"`
 
-	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME,…" group:"Redis:" help:"Streams to check, separated by commas (default: ${default})."`
+	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams to check, separated by commas (default: ${default})."`
 	Group   string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
 
 	JSON bool `name:"json" env:"DOCTOR_JSON" help:"One JSON object a line."`
@@ -23,7 +23,11 @@ type doctorCmd struct {
 
 // Help is called by kong.
 func (c *doctorCmd) Help() string {
-	return "One line a check: ok, warning or failed, what was found, and how to mend it. It changes nothing. Exit code 1 says that a check failed."
+	return `One line a check: ok, warning or failed, what was found, and how to mend it. It changes nothing. Exit code 1 says that a check failed.
+
+Examples:
+  processor doctor --redis-url redis://redis:6379/0 --database-url postgres://processor@db/telemetry
+  processor doctor --json | jq 'select(.state == "failed")'`
 }
 
 // Run is called by kong.

@@ -17,7 +17,8 @@ import (
 	"processor/internal/observe"
 )
 
-// leaves are all commands that can be run.
+// leaves are all commands that can be run. Their flags are without --help, which is kong's own and has
+// no variable.
 func leaves(t *testing.T) []*kong.Node {
 	parser, err := kong.New(&commands{}, mappers()...)
 	require.NoError(t, err)
@@ -41,9 +42,6 @@ func TestFlags_AreExplained(t *testing.T) {
 		}
 		for _, flag := range command.Flags {
 			what := path(command) + " --" + flag.Name
-			if flag.Name == "help" {
-				continue // kong's own, which no variable should bring about
-			}
 			require.Len(t, flag.Envs, 1, what)
 			require.Regexp(t, `^[A-Z]+(_[A-Z]+)*$`, flag.Envs[0], what)
 			if known, ok := named[flag.Envs[0]]; ok {
@@ -58,6 +56,20 @@ func TestFlags_AreExplained(t *testing.T) {
 				require.Contains(t, flag.Help, "(default: "+flag.Default, what)
 			}
 		}
+	}
+}
+
+// What can be told apart by flags is shown by example.
+func TestHelp_ShowsExamples(t *testing.T) {
+	for _, command := range leaves(t) {
+		if len(command.Flags) == 0 && len(command.Positional) == 0 {
+			continue
+		}
+		var out, stderr bytes.Buffer
+		args := append(strings.Fields(path(command)), "--help")
+		require.Equal(t, ExitOK, Main(t.Context(), args, observe.BuildInfo{}, Streams{Out: &out, Err: &stderr}))
+		require.Regexp(t, `(?m)^Examples?\b.*:\n\n(    .*\n)*?    .*\bprocessor `+path(command)+`\b`, out.String())
+		require.Empty(t, stderr.String())
 	}
 }
 
@@ -145,9 +157,6 @@ func TestFlags_RefuseBadValues(t *testing.T) {
 			t.Setenv("REDIS_URL", "redis://127.0.0.1:1")
 			t.Setenv("DATABASE_URL", "postgres://127.0.0.1:1/d")
 			for _, flag := range command.Flags {
-				if flag.Name == "help" {
-					continue
-				}
 				bad := badValuesOf(t, flag)
 				var also []string
 				if url, isFile := strings.CutSuffix(flag.Name, "-file"); isFile {

@@ -19,6 +19,14 @@ type migrateUpCmd struct {
 	service.Database `group:"Database:"`
 }
 
+// Help is called by kong.
+func (c *migrateUpCmd) Help() string {
+	return `Example:
+  processor migrate up --database-url postgres://processor_migrate@db/telemetry
+
+The dbmate CLI does the same: dbmate --env-file dbmate.env migrate`
+}
+
 // Run is called by kong.
 func (c *migrateUpCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
@@ -32,6 +40,14 @@ func (c *migrateUpCmd) Run(ctx context.Context, out Streams) error {
 
 type migrateDownCmd struct {
 	service.Database `group:"Database:"`
+}
+
+// Help is called by kong.
+func (c *migrateDownCmd) Help() string {
+	return `Example:
+  processor migrate down --database-url postgres://processor_migrate@db/telemetry
+
+The dbmate CLI does the same: dbmate --env-file dbmate.env rollback`
 }
 
 // Run is called by kong.
@@ -48,6 +64,12 @@ func (c *migrateDownCmd) Run(ctx context.Context, out Streams) error {
 
 type migrateStatusCmd struct {
 	service.Database `group:"Database:"`
+}
+
+// Help is called by kong.
+func (c *migrateStatusCmd) Help() string {
+	return `Example, before a release goes out:
+  processor migrate status --database-url-file /run/secrets/database || exit 1`
 }
 
 // Run is called by kong.

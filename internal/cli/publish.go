@@ -20,6 +20,13 @@ type publishCmd struct {
 	Seed          int     `env:"PUBLISH_SEED" default:"1" range:"0..1000000000" placeholder:"N" group:"Fleet:" help:"Another seed is another fleet on other roads (default: ${default})."`
 }
 
+// Help is called by kong.
+func (c *publishCmd) Help() string {
+	return `Examples:
+  processor publish --redis-url redis://localhost:6379/0 --rate 5000 --devices 10000
+  processor publish --redis-url redis://localhost:6379/0 --rate 0 --count 200000`
+}
+
 // Run is called by kong.
 func (c *publishCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {

@@ -22,11 +22,21 @@ type statusCmd struct {
 	Redis    service.Redis    `embed:"" group:"Redis:"`
 	Database service.Database `embed:"" group:"Database:"`
 
-	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME,…" group:"Redis:" help:"Streams to show, separated by commas (default: ${default})."`
+	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams to show, separated by commas (default: ${default})."`
 	Group   string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
 
 	Watch bool `env:"STATUS_WATCH" help:"Show it anew every 2 s until Ctrl-C."`
 	JSON  bool `name:"json" env:"STATUS_JSON" help:"One JSON object a line."`
+}
+
+// Help is called by kong.
+func (c *statusCmd) Help() string {
+	return `Examples:
+  processor status --redis-url redis://redis:6379/0 --database-url postgres://processor@db/telemetry
+  processor status --watch
+  processor status --json | jq '.streams[].group.lag'
+
+Exit code 1 says that a server could not be asked.`
 }
 
 const (

@@ -36,7 +36,7 @@ type Config struct {
 	Redis    Redis    `embed:"" group:"Redis:"`
 	Database Database `embed:"" group:"Database:"`
 
-	Streams  []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME,…" group:"Redis:" help:"Streams to read, separated by commas (default: ${default})."`
+	Streams  []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams to read, separated by commas (default: ${default})."`
 	Group    string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
 	Consumer string   `name:"redis-consumer" env:"REDIS_CONSUMER" placeholder:"NAME" group:"Redis:" help:"Name of this consumer, its own in the group and the same after a restart (default: the host's name)."`
 
