@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -622,7 +623,7 @@ func TestVersion_IsTheOneThatWasBuilt(t *testing.T) {
 func TestHelp_ExplainsEveryCommand(t *testing.T) {
 	commands := []string{
 		"run", "migrate up", "migrate down", "migrate status", "publish", "demo", "status",
-		"dlq list", "dlq show", "dlq replay", "dlq drop", "doctor", "bench", "version",
+		"dlq list", "dlq show", "dlq replay", "dlq drop", "doctor", "bench", "version", "completion",
 	}
 	overview := run(t, nil, "--help")
 	require.Zero(t, overview.code, overview.err)
@@ -638,4 +639,45 @@ func TestHelp_ExplainsEveryCommand(t *testing.T) {
 		require.Empty(t, help.err)
 		require.Regexp(t, `^Usage: processor `+command+`\b`, help.out)
 	}
+}
+
+// A shell asks by running the program without arguments, which else is the worker.
+func TestCompletion_AnswersAndRunsNothing(t *testing.T) {
+	servers := []string{"REDIS_URL=" + noRedis, "DATABASE_URL=" + noPostgres, "HTTP_ADDR=127.0.0.1:0"}
+	for line, want := range map[string]string{
+		"processor dl":                    "dlq\n",
+		"processor run --writ":            "--write-timeout\n--writers\n",
+		"processor run --log-level i":     "info\n",
+		"processor dlq list --reason not": "not_json\n",
+		"processor migrate up --rubbish":  "",
+		"processor migrate ":              "down\nstatus\nup\n",
+		"processor run":                   "run\n",
+	} {
+		o := run(t, append(servers, "COMP_LINE="+line, "COMP_POINT="+strconv.Itoa(len(line))))
+		o.out = sortLines(o.out)
+		require.Equal(t, outcome{0, want, ""}, o, line)
+	}
+	o := run(t, append(servers, "COMP_LINE=processor run", "COMP_POINT=0"))
+	require.Zero(t, o.code, o.err)
+	require.Empty(t, o.err)
+}
+
+func sortLines(text string) string {
+	return strings.Join(slices.Sorted(strings.SplitAfterSeq(text, "\n")), "")
+}
+
+func TestCompletion_PrintsTheCodeOfAShell(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		o := run(t, nil, "completion", shell)
+		require.Zero(t, o.code, o.err)
+		require.Empty(t, o.err)
+		require.Contains(t, o.out, binary)
+	}
+	require.Contains(t, complains(t, 2, nil, "completion", "tcsh"), `must be one of "bash","zsh","fish" but got "tcsh"`)
+	require.Contains(t, complains(t, 2, nil, "completion"), `expected "<shell>"`)
+
+	bash := `source <("$0" completion bash); complete -p processor`
+	registered, err := exec.Command("bash", "-c", bash, binary).Output()
+	require.NoError(t, err)
+	require.Regexp(t, `^complete -o bashdefault -o default -C '?`+regexp.QuoteMeta(binary)+`'? processor\n$`, string(registered))
 }

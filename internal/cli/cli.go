@@ -38,6 +38,8 @@ type commands struct {
 	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and say what to mend."`
 	Bench   benchCmd   `cmd:"" help:"Measure the pipeline against the database's own limit."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Completion completionCmd `cmd:"" help:"Print the code that makes a shell complete this program's command lines."`
 }
 
 // Main runs one command line, without the program's name, and returns the exit code. It prints
@@ -56,6 +58,9 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 	)...)
 	if err != nil {
 		return fail(out, err)
+	}
+	if answerShell(parser, func(code int) { exit = code }); exit >= 0 {
+		return exit
 	}
 	parsed, err := parser.Parse(args)
 	if exit >= 0 { // --help has been printed

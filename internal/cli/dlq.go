@@ -30,7 +30,7 @@ type queues struct {
 
 // letterFilter chooses dead letters.
 type letterFilter struct {
-	Reason []deadletter.Reason `env:"DLQ_REASON" placeholder:"REASON" group:"Dead letters:" help:"Only these reasons (default: all)."`
+	Reason []deadletter.Reason `env:"DLQ_REASON" predictor:"reason" placeholder:"REASON" group:"Dead letters:" help:"Only these reasons (default: all)."`
 	Device deviceIDs           `env:"DLQ_DEVICE" placeholder:"ID" group:"Dead letters:" help:"Only of these devices (default: all)."`
 	Older  time.Duration       `env:"DLQ_OLDER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters longer ago than this, as in 24h; 0 is no bound (default: ${default})."`
 	Newer  time.Duration       `env:"DLQ_NEWER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters within this time, as in 90m; 0 is no bound (default: ${default})."`
@@ -41,15 +41,15 @@ type deviceIDs []string
 
 // filterHelp is the help of a command that has the filter.
 func filterHelp(examples string) string {
-	return "Reasons: " + reasonNames() + ".\n\nExamples:\n" + examples
+	return "Reasons: " + strings.Join(reasonNames(), ", ") + ".\n\nExamples:\n" + examples
 }
 
-func reasonNames() string {
+func reasonNames() []string {
 	names := make([]string, len(deadletter.Reasons()))
 	for i, r := range deadletter.Reasons() {
 		names[i] = string(r)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // letterID is an id on the command line.

@@ -25,9 +25,9 @@ func mappers() []kong.Option {
 		kong.KindMapper(reflect.Float64, number("a number", parseFloat)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), number("a duration such as 250ms, 5s or 1m30s", time.ParseDuration)),
 		kong.KindMapper(reflect.Bool, boolMapper{}),
-		kong.TypeMapper(reflect.TypeFor[slog.Level](), one("one of debug, info, warn, error", parseLevel)),
+		kong.TypeMapper(reflect.TypeFor[slog.Level](), one("one of "+strings.Join(levelNames(), ", "), parseLevel)),
 		kong.TypeMapper(reflect.TypeFor[letterID](), one("an id such as 1764036553000-0", parseLetterID)),
-		kong.TypeMapper(reflect.TypeFor[[]deadletter.Reason](), list("one or several of "+reasonNames(), parseReason)),
+		kong.TypeMapper(reflect.TypeFor[[]deadletter.Reason](), list("one or several of "+strings.Join(reasonNames(), ", "), parseReason)),
 		kong.TypeMapper(reflect.TypeFor[deviceIDs](), list("device ids separated by commas", parseDevice)),
 	}
 }
@@ -44,13 +44,15 @@ func parseBool(text string) (bool, error) {
 	return false, errNotAllowed
 }
 
-func parseLevel(text string) (slog.Level, error) {
-	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-	level, ok := levels[text]
-	if !ok {
+func levelNames() []string { return []string{"debug", "info", "warn", "error"} }
+
+// parseLevel does not take all that slog.Level does, such as INFO+2.
+func parseLevel(text string) (level slog.Level, err error) {
+	if !slices.Contains(levelNames(), text) {
 		return 0, errNotAllowed
 	}
-	return level, nil
+	err = level.UnmarshalText([]byte(text))
+	return level, err
 }
 
 func parseReason(text string) (deadletter.Reason, error) {

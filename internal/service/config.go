@@ -54,7 +54,7 @@ type Config struct {
 
 	HTTPAddr        string        `name:"http-addr" env:"HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" group:"Service:" help:"Address of /metrics, /healthz and /readyz (default: ${default})."`
 	PprofAddr       string        `name:"pprof-addr" env:"PPROF_ADDR" placeholder:"HOST:PORT" group:"Service:" help:"Address of /debug/pprof/, for profiles; off where it is empty, and best on localhost."`
-	LogLevel        slog.Level    `env:"LOG_LEVEL" default:"info" placeholder:"LEVEL" group:"Service:" help:"Least level that is logged: debug, info, warn or error (default: ${default}). debug logs each position, coordinates and all."`
+	LogLevel        slog.Level    `env:"LOG_LEVEL" predictor:"level" default:"info" placeholder:"LEVEL" group:"Service:" help:"Least level that is logged: debug, info, warn or error (default: ${default}). debug logs each position, coordinates and all."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"20s" range:"0s..1h" placeholder:"DURATION" group:"Service:" help:"How long batches in flight may take after SIGTERM; what is not done stays pending (default: ${default})."`
 }
 
