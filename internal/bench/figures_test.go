@@ -9,29 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestHistogram_Quantile(t *testing.T) {
-	h := histogram{
-		bounds: []float64{0.001, 0.002, 0.005, 0.010, math.Inf(1)},
-		counts: []float64{0, 50, 50, 90, 100},
-	}
-	tests := map[string]struct {
-		q, want float64
-	}{
-		"least":              {0, 0.001},
-		"middle of a bucket": {0.25, 0.0015},
-		"end of a bucket":    {0.5, 0.002},
-		"past an empty one":  {0.7, 0.0075},
-		"beyond all bounds":  {0.99, 0.010},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			require.InDelta(t, test.want, h.quantile(test.q), 1e-12)
-		})
-	}
-	require.True(t, math.IsNaN(h.since(h).quantile(0.5)), "nothing observed")
-	require.Equal(t, 0.0005, h.since(histogram{counts: []float64{-100, 0, 0, 0, 0}}).quantile(0.5))
-}
-
 func TestMedian(t *testing.T) {
 	require.Equal(t, 2.0, median([]float64{3, 1, 2}))
 	require.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))

@@ -42,11 +42,11 @@ func (r *runner) trickle(ctx context.Context, m measurements) error {
 	if err != nil {
 		return err
 	}
-	delay, n := o.after.delay.since(o.before.delay), float64(o.entries)
+	delay, n := o.after.delay.Since(o.before.delay), float64(o.entries)
 	m.set(latencyRate, n/o.publishing.Seconds())
-	m.set(latencyP50, delay.quantile(0.5)*milli)
-	m.set(latencyP99, delay.quantile(0.99)*milli)
-	m.set(latencyP999, delay.quantile(0.999)*milli)
+	m.set(latencyP50, delay.Quantile(0.5)*milli)
+	m.set(latencyP99, delay.Quantile(0.99)*milli)
+	m.set(latencyP999, delay.Quantile(0.999)*milli)
 	m.set(latencyCommits, float64(commitsAfter-commitsBefore-store.CommitsOfCommits)/(o.warmingUp+o.publishing).Seconds())
 	m.set(latencyWorkerCPU, (o.after.workerCPU-o.before.workerCPU)*micro/n)
 	m.set(latencyPostgresCPU, (o.after.servers.postgres-o.before.servers.postgres)*micro/n)
@@ -61,9 +61,9 @@ func (r *runner) single(ctx context.Context, m measurements) error {
 	if err != nil {
 		return err
 	}
-	delay := o.after.delay.since(o.before.delay)
-	m.set(singleP50, delay.quantile(0.5)*milli)
-	m.set(singleP99, delay.quantile(0.99)*milli)
+	delay := o.after.delay.Since(o.before.delay)
+	m.set(singleP50, delay.Quantile(0.5)*milli)
+	m.set(singleP99, delay.Quantile(0.99)*milli)
 	r.log.Printf("  p50 %.1f ms, p99 %.1f ms", m[singleP50], m[singleP99])
 	return r.expectRows(ctx)
 }

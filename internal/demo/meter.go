@@ -59,7 +59,7 @@ type observation struct {
 	at           time.Time
 	published    uint64
 	ledger       observe.LedgerSnapshot
-	write, delay histogram
+	write, delay observe.Histogram
 }
 
 // meter makes snapshots out of counters.
@@ -109,8 +109,8 @@ func (m *meter) read(now time.Time) (snapshot, error) {
 		ledger:        o.ledger,
 		publishedRate: float64(o.published-before.published) / publishedUntil.Sub(before.at).Seconds(),
 		storedRate:    float64(o.ledger.Inserted-before.ledger.Inserted) / now.Sub(before.at).Seconds(),
-		write:         quantilesOf(o.write.since(before.write)),
-		delay:         quantilesOf(o.delay.since(before.delay)),
+		write:         quantilesOf(o.write.Since(before.write)),
+		delay:         quantilesOf(o.delay.Since(before.delay)),
 		seen:          m.service.Devices.Len(),
 		newest:        m.service.Devices.Newest(newestPositions),
 	}
@@ -128,7 +128,7 @@ func (m *meter) observe(now time.Time) (observation, error) {
 		return observation{}, fmt.Errorf("gather metrics: %w", err)
 	}
 	for _, family := range families {
-		var h *histogram
+		var h *observe.Histogram
 		switch family.GetName() {
 		case "processor_batch_write_seconds":
 			h = &o.write
@@ -138,18 +138,12 @@ func (m *meter) observe(now time.Time) (observation, error) {
 			continue
 		}
 		for _, metric := range family.GetMetric() { // one a path of writing
-			var one histogram
-			one.total = metric.GetHistogram().GetSampleCount()
-			for _, bucket := range metric.GetHistogram().GetBucket() {
-				one.bounds = append(one.bounds, bucket.GetUpperBound())
-				one.counts = append(one.counts, bucket.GetCumulativeCount())
-			}
-			*h = h.add(one)
+			*h = h.Add(observe.ReadHistogram(metric.GetHistogram()))
 		}
 	}
 	return o, nil
 }
 
-func quantilesOf(h histogram) quantiles {
-	return quantiles{p50: h.quantile(0.5), p99: h.quantile(0.99)}
+func quantilesOf(h observe.Histogram) quantiles {
+	return quantiles{p50: h.Quantile(0.5), p99: h.Quantile(0.99)}
 }
