@@ -18,7 +18,7 @@ const (
 
 // BuildInfo is what the binary was built from, for processor_build_info and `processor version`.
 type BuildInfo struct {
-	Version   string // a release tag, or "devel"
+	Version   string // a release tag, else what go build derives: a pseudo-version, or "(devel)"
 	Commit    string // the VCS revision
 	GoVersion string // as runtime.Version gives it
 }
@@ -64,7 +64,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 		CommitUnknown: counter("commit_unknown_total",
 			"Commits whose answer was lost on the wire; the batch was written again by upsert. Worry when it grows without a known outage."),
 		AckErrors: counter("ack_errors_total",
-			"XACK commands that failed and were tried again. Worry when it keeps growing: entries will be delivered twice."),
+			"Acknowledgements that failed and were tried again: XACK, or the script that adds dead letters and acknowledges them. Worry when it keeps growing: nothing more is read meanwhile, and entries may be delivered twice."),
 		DeadLetters: counterVec("dead_letters_total",
 			"Entries copied to the dead-letter stream, by reason. Worry at any growth: look with `processor dlq list`.", "reason"),
 		Claimed: counter("claimed_total",
@@ -91,7 +91,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 		streamPending: streamGauge("stream_pending",
 			"Entries delivered to the consumer group and not acknowledged. Worry when it exceeds what the workers hold in flight."),
 		streamOldestPending: streamGauge("stream_oldest_pending_seconds",
-			"Seconds since the oldest pending entry was added to the stream, 0 without one. Worry when it passes --claim-idle."),
+			"Seconds since the oldest pending entry was added to the stream, 0 without one. It is long in a backlog too. Worry when it grows as fast as the clock: an entry is stuck."),
 		streamLength: streamGauge("stream_length",
 			"Entries in the stream, read or not (XLEN). Worry when it nears the limit at which the stream is trimmed."),
 		deadLetterLength: streamGauge("dead_letter_length",
