@@ -2,23 +2,21 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
 )
 
-const (
-	// pipelineSize is how many XADD go in one pipeline: enough that the round
-	// trip does not count, few enough that the buffers stay below a megabyte.
-	pipelineSize = 500
+// pipelineSize is how many XADD go in one pipeline: enough that the round
+// trip does not count, few enough that the buffers stay below a megabyte.
+const pipelineSize = 500
 
-	retryMin = 50 * time.Millisecond
-	retryMax = 2 * time.Second
-)
+var errNoID = errors.New("Redis answered XADD without an id")
 
 // Publisher adds records to a Redis Stream, each as the entry that
 // tcp-ingestion would write: the fields ts, device_id, codec and payload, in
@@ -78,31 +76,33 @@ func (p *Publisher) publishBatch(ctx context.Context, batch []Record) error {
 	if err := ctx.Err(); err != nil {
 		return err // nothing was sent
 	}
-	for wait := retryMin; ; wait = min(2*wait, retryMax) {
-		var err error
-		batch, err = p.send(ctx, batch)
-		if len(batch) == 0 {
-			return nil
+	var last error
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		batch, last = p.send(ctx, batch)
+		if permanent(last) {
+			return struct{}{}, backoff.Permanent(last)
 		}
-		if permanent(err) {
-			p.unconfirmed.Add(uint64(len(batch)))
-			return err
-		}
-		pause := wait/2 + rand.N(wait/2)
-		if p.OnRetry != nil {
-			p.OnRetry(err, pause)
-		}
-		select {
-		case <-ctx.Done():
-			p.unconfirmed.Add(uint64(len(batch)))
-			return fmt.Errorf("%w, after: %w", ctx.Err(), err)
-		case <-time.After(pause):
-		}
+		return struct{}{}, last
+	}, backoff.WithBackOff(newBackoff()), backoff.WithMaxElapsedTime(0), backoff.WithNotify(p.OnRetry))
+	if err == nil {
+		return nil
 	}
+	p.unconfirmed.Add(uint64(len(batch)))
+	if ctx.Err() != nil && !permanent(last) {
+		return fmt.Errorf("%w, after: %w", ctx.Err(), last)
+	}
+	return err
+}
+
+// newBackoff begins at 50 ms and ends at 2 s, half of it jitter.
+func newBackoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2
+	return b
 }
 
 // send adds the batch with one pipeline and counts what Redis acknowledged. It
-// returns the records that it did not, and why.
+// returns the records that it did not, and why; no error where there are none.
 func (p *Publisher) send(ctx context.Context, batch []Record) ([]Record, error) {
 	pipe := p.client.Pipeline()
 	added := make([]*redis.StringCmd, len(batch))
@@ -126,6 +126,12 @@ func (p *Publisher) send(ctx context.Context, batch []Record) ([]Record, error) 
 		}
 	}
 	p.published.Add(uint64(len(batch) - len(rest)))
+	switch {
+	case len(rest) == 0:
+		return nil, nil
+	case err == nil:
+		err = errNoID
+	}
 	return rest, err
 }
 
