@@ -8,10 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
-
 	"processor/internal/sandbox"
+	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -86,11 +84,11 @@ func redisVersion(ctx context.Context, url string) (version string, err error) {
 		return "", fmt.Errorf("ask Redis for its version: %w", err)
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	info := redis.NewInfoCmd(ctx, "INFO", "server")
-	if err := client.Process(ctx, info); err != nil {
+	info, err := client.InfoMap(ctx, "server").Result()
+	if err != nil {
 		return "", fmt.Errorf("ask Redis for its version: %w", err)
 	}
-	return info.Item("Server", "redis_version"), nil
+	return info["Server"]["redis_version"], nil
 }
 
 // createDatabase makes the database a place for the migrations: with TimescaleDB where the server has
@@ -114,14 +112,18 @@ func (s *servers) createDatabase(ctx context.Context, postgres *sandbox.Postgres
 	return err
 }
 
-// postgresVersion reads what the server says of itself at every connect (server_version).
-func postgresVersion(ctx context.Context, url string) (string, error) {
-	conn, err := pgx.Connect(ctx, url)
+func postgresVersion(ctx context.Context, url string) (version string, err error) {
+	inspector, err := store.Inspect(ctx, url)
 	if err != nil {
 		return "", fmt.Errorf("ask PostgreSQL for its version: %w", err)
 	}
-	version, _, _ := strings.Cut(conn.PgConn().ParameterStatus("server_version"), " ") // "15.14 (Debian …)"
-	return version, conn.Close(ctx)
+	defer func() { err = errors.Join(err, inspector.Close(ctx)) }()
+	server, err := inspector.Server(ctx)
+	if err != nil {
+		return "", err
+	}
+	version, _, _ = strings.Cut(server.Version, " ") // "15.14 (Debian …)"
+	return version, nil
 }
 
 // stop stops what runs, the newest first.

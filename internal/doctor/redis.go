@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"maps"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -113,15 +113,13 @@ func (r *report) unchecked(check, needs string, err error) {
 
 // serverInfo is INFO as one map: its sections share no key.
 func serverInfo(ctx context.Context, client redis.UniversalClient) (map[string]string, error) {
-	text, err := client.Info(ctx).Result()
+	sections, err := client.InfoMap(ctx).Result()
 	if err != nil {
 		return nil, err
 	}
 	info := map[string]string{}
-	for line := range strings.Lines(text) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			info[key] = value
-		}
+	for _, section := range sections {
+		maps.Copy(info, section)
 	}
 	return info, nil
 }
