@@ -23,7 +23,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -31,7 +30,6 @@ import (
 
 	"processor/internal/sandbox"
 	"processor/internal/servertest"
-	"processor/internal/service"
 	"processor/internal/stream"
 )
 
@@ -523,46 +521,6 @@ func TestRun_RefusesATakenPort(t *testing.T) {
 	complaint := complains(t, 1, []string{"REDIS_URL=" + noRedis, "DATABASE_URL=" + noPostgres, "HTTP_ADDR=" + addr}, "run")
 	require.Contains(t, complaint, "listen on "+addr+": bind: address already in use")
 	require.Contains(t, complaint, "--http-addr or HTTP_ADDR")
-}
-
-// Every number and duration has bounds, and what is outside of them is refused, from wherever it came.
-func TestRun_RefusesANumberOutOfBounds(t *testing.T) {
-	servers := []string{"REDIS_URL=" + noRedis, "DATABASE_URL=" + noPostgres}
-	parser, err := kong.New(&service.Config{})
-	require.NoError(t, err)
-	tried := 0
-	for _, flag := range parser.Model.Flags {
-		low, high, bounded := strings.Cut(flag.Tag.Get("range"), "..")
-		if flag.Name == "log-level" { // a number to Go alone
-			continue
-		}
-		require.Equal(t, flag.Target.CanInt() || flag.Target.CanUint() || flag.Target.CanFloat(), bounded, "--%s", flag.Name)
-		if !bounded {
-			continue
-		}
-		for _, value := range []string{"nonsense", "", beyond(t, low, -1), beyond(t, high, 1)} {
-			byFlag := complains(t, 2, servers, "run", "--"+flag.Name+"="+value)
-			byVariable := complains(t, 2, append(servers, flag.Envs[0]+"="+value), "run")
-			for _, complaint := range []string{byFlag, byVariable} {
-				require.Contains(t, complaint, "--"+flag.Name+": "+strconv.Quote(value))
-				require.Contains(t, complaint, flag.Envs[0])
-				require.Contains(t, complaint, " from "+low+" to "+high)
-			}
-			tried++
-		}
-	}
-	require.Positive(t, tried)
-}
-
-// beyond is the number or duration next to a bound.
-func beyond(t *testing.T, bound string, step int) string {
-	t.Helper()
-	if n, err := strconv.Atoi(bound); err == nil {
-		return strconv.Itoa(n + step)
-	}
-	d, err := time.ParseDuration(bound)
-	require.NoError(t, err)
-	return (d + time.Duration(step)).String()
 }
 
 func TestRun_RefusesABadSetting(t *testing.T) {
