@@ -16,7 +16,7 @@ import (
 // trip does not count, few enough that the buffers stay below a megabyte.
 const pipelineSize = 500
 
-var errNoID = errors.New("Redis answered XADD without an id")
+var errNoID = errors.New("no id in the answer to XADD")
 
 // Publisher adds records to a Redis Stream, each as the entry that
 // tcp-ingestion would write: the fields ts, device_id, codec and payload, in
