@@ -63,12 +63,8 @@ func parseClaim(reply []byte) (Claimed, error) {
 	if err != nil || parts < 3 {
 		return Claimed{}, errors.Join(errProtocol, err)
 	}
-	text, err := r.bulk()
-	if err != nil {
-		return Claimed{}, err
-	}
 	var claimed Claimed
-	if claimed.Next.id, err = parseIDBytes(text); err != nil {
+	if claimed.Next.id, err = r.id(); err != nil {
 		return Claimed{}, err
 	}
 	if claimed.Entries, err = r.entries(nil); err != nil {

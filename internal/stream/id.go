@@ -15,16 +15,22 @@ type ID struct {
 
 // ParseID reads an id as Redis writes it: <milliseconds>-<sequence>.
 func ParseID(text string) (ID, error) {
+	id, ok := parseID(text)
+	if !ok {
+		return ID{}, fmt.Errorf("entry id %q: not <milliseconds>-<sequence>", text)
+	}
+	return id, nil
+}
+
+// parseID keeps text out of its errors, so that string(bytes) costs a caller no allocation.
+func parseID(text string) (ID, bool) {
 	millis, seq, _ := strings.Cut(text, "-")
 	m, err := strconv.ParseUint(millis, 10, 64)
 	if err != nil {
-		return ID{}, fmt.Errorf("entry id %q: not <milliseconds>-<sequence>", text)
+		return ID{}, false
 	}
 	s, err := strconv.ParseUint(seq, 10, 64)
-	if err != nil {
-		return ID{}, fmt.Errorf("entry id %q: not <milliseconds>-<sequence>", text)
-	}
-	return ID{m, s}, nil
+	return ID{m, s}, err == nil
 }
 
 // Compare orders ids as Redis does.

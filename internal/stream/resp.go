@@ -70,14 +70,11 @@ func (r *respReader) entries(entries []Entry) ([]Entry, error) {
 }
 
 func (r *respReader) entry(e *Entry) error {
-	if n, err := r.array(); err != nil || n != 2 {
+	n, err := r.array()
+	if err != nil || n != 2 {
 		return errors.Join(errProtocol, err)
 	}
-	text, err := r.bulk()
-	if err != nil {
-		return err
-	}
-	if e.ID, err = parseIDBytes(text); err != nil {
+	if e.ID, err = r.id(); err != nil {
 		return err
 	}
 	if e.count, err = r.array(); err != nil {
@@ -123,6 +120,19 @@ func (r *respReader) bulk() ([]byte, error) {
 	return text, nil
 }
 
+// id reads a bulk string that holds an entry id.
+func (r *respReader) id() (ID, error) {
+	text, err := r.bulk()
+	if err != nil {
+		return ID{}, err
+	}
+	id, ok := parseID(string(text))
+	if !ok {
+		return ID{}, errProtocol
+	}
+	return id, nil
+}
+
 // header reads <kind><length>\r\n.
 func (r *respReader) header(kind byte) (int, error) {
 	if r.pos >= len(r.buf) || r.buf[r.pos] != kind {
@@ -146,24 +156,4 @@ func (r *respReader) header(kind byte) (int, error) {
 		n = n*10 + int(c-'0')
 	}
 	return 0, errProtocol
-}
-
-func parseIDBytes(text []byte) (ID, error) {
-	millis, rest, ok := leadingUint(text)
-	if !ok || len(rest) < 2 || rest[0] != '-' {
-		return ID{}, errProtocol
-	}
-	seq, rest, ok := leadingUint(rest[1:])
-	if !ok || len(rest) > 0 {
-		return ID{}, errProtocol
-	}
-	return ID{millis, seq}, nil
-}
-
-func leadingUint(text []byte) (n uint64, rest []byte, ok bool) {
-	i := 0
-	for ; i < len(text) && '0' <= text[i] && text[i] <= '9'; i++ {
-		n = n*10 + uint64(text[i]-'0')
-	}
-	return n, text[i:], i > 0
 }

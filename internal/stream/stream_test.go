@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -355,6 +357,23 @@ func TestConnect_TakesEveryKindOfServer(t *testing.T) {
 	}
 }
 
+func TestParseID_TakesWhatRedisWrites(t *testing.T) {
+	for text, want := range map[string]ID{
+		"0-0":                                       {},
+		"1749827887123-7":                           {1749827887123, 7},
+		"18446744073709551615-18446744073709551615": {math.MaxUint64, math.MaxUint64},
+	} {
+		id, err := ParseID(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, id)
+		require.Equal(t, text, id.String())
+	}
+	for _, text := range []string{"", "1", "1-", "-1", "1-x", "1-2-3", "+1-2", " 1-2", "18446744073709551616-0", "0-18446744073709551616"} {
+		_, err := ParseID(text)
+		require.ErrorContains(t, err, strconv.Quote(text))
+	}
+}
+
 func TestParseRead_RefusesWhatIsNoReply(t *testing.T) {
 	good := "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"
 	entries, err := parseRead(nil, []byte(good))
@@ -364,7 +383,7 @@ func TestParseRead_RefusesWhatIsNoReply(t *testing.T) {
 		entries, err := parseRead(nil, []byte(good[:cut]))
 		require.Error(t, err, "cut to %d bytes: %v", cut, entries)
 	}
-	for _, bad := range []string{":1\r\n", "*1\r\n:1\r\n", strings.Replace(good, "1-2", "1x2", 1), strings.Replace(good, "$7", "$9999999999999999999", 1)} {
+	for _, bad := range []string{":1\r\n", "*1\r\n:1\r\n", strings.Replace(good, "1-2", "1x2", 1), strings.Replace(good, "$3\r\n1-2", "$22\r\n18446744073709551616-2", 1), strings.Replace(good, "$7", "$9999999999999999999", 1)} {
 		_, err := parseRead(nil, []byte(bad))
 		require.Error(t, err, bad)
 	}
