@@ -58,6 +58,9 @@ func (r *respReader) entries(entries []Entry) ([]Entry, error) {
 	if err != nil {
 		return entries, err
 	}
+	if n > (len(r.buf)-r.pos)/len("*2\r\n") {
+		return entries, errProtocol // memory for no more entries than there can be
+	}
 	before := len(entries)
 	entries = slices.Grow(entries, max(n, 0))[:before+max(n, 0)]
 	for i := range entries[before:] {
@@ -147,13 +150,16 @@ func (r *respReader) header(kind byte) (int, error) {
 	for ; r.pos < len(r.buf); r.pos++ {
 		c := r.buf[r.pos]
 		if c == '\r' {
-			r.pos += len("\r\n")
-			return n, nil
+			break
 		}
 		if c < '0' || c > '9' || n > len(r.buf) {
 			return 0, errProtocol
 		}
 		n = n*10 + int(c-'0')
 	}
-	return 0, errProtocol
+	if !bytes.HasPrefix(r.buf[r.pos:], []byte("\r\n")) {
+		return 0, errProtocol
+	}
+	r.pos += len("\r\n")
+	return n, nil
 }

@@ -359,8 +359,8 @@ func TestConnect_TakesEveryKindOfServer(t *testing.T) {
 
 func TestParseID_TakesWhatRedisWrites(t *testing.T) {
 	for text, want := range map[string]ID{
-		"0-0":                                       {},
-		"1749827887123-7":                           {1749827887123, 7},
+		"0-0":             {},
+		"1749827887123-7": {1749827887123, 7},
 		"18446744073709551615-18446744073709551615": {math.MaxUint64, math.MaxUint64},
 	} {
 		id, err := ParseID(text)

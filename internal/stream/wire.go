@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,10 +125,13 @@ func (w *wire) reply(buf []byte) ([]byte, error) {
 		buf = append(buf, line...)
 		switch line[0] {
 		case '+', '-', ':':
-		case '*', '$':
-			n, err := strconv.Atoi(string(line[1 : len(line)-2]))
-			if err != nil {
+			if !bytes.HasSuffix(line, []byte("\r\n")) {
 				return buf, errProtocol
+			}
+		case '*', '$':
+			n, err := length(line)
+			if err != nil {
+				return buf, err
 			}
 			if n < 0 {
 				continue
@@ -146,16 +150,45 @@ func (w *wire) reply(buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// bytes appends the next n bytes.
-func (w *wire) bytes(buf []byte, n int) ([]byte, error) {
-	if cap(buf)-len(buf) < n {
-		grown := make([]byte, len(buf), max(cap(buf)+growth(cap(buf)), len(buf)+n))
-		copy(grown, buf)
-		buf = grown
+// maxLength is Redis's default proto-max-bulk-len, the most that a string can be.
+const maxLength = 512 << 20
+
+// length reads <kind><length>\r\n; -1 stands for null.
+func length(line []byte) (int, error) {
+	if len(line) < len("*0\r\n") || !bytes.HasSuffix(line, []byte("\r\n")) {
+		return 0, errProtocol
 	}
-	end := len(buf) + n
-	_, err := io.ReadFull(w.r, buf[len(buf):end])
-	return buf[:end], unexpected(err)
+	n, err := strconv.Atoi(string(line[1 : len(line)-2]))
+	if err != nil || n < -1 || n > maxLength {
+		return 0, errProtocol
+	}
+	return n, nil
+}
+
+// bytes appends the next n bytes. Memory grows with what has arrived, not with what was announced.
+func (w *wire) bytes(buf []byte, n int) ([]byte, error) {
+	for n > 0 {
+		buf = grow(buf, n)
+		start := len(buf)
+		buf = buf[:min(start+n, cap(buf))]
+		read, err := io.ReadFull(w.r, buf[start:])
+		if err != nil {
+			return buf[:start+read], unexpected(err)
+		}
+		n -= read
+	}
+	return buf, nil
+}
+
+// grow makes room for some of the next n bytes, where there is none for all of them.
+func grow(buf []byte, n int) []byte {
+	if cap(buf)-len(buf) >= n {
+		return buf
+	}
+	const atOnce = 1 << 20
+	grown := make([]byte, len(buf), max(cap(buf)+growth(cap(buf)), len(buf)+min(n, atOnce)))
+	copy(grown, buf)
+	return grown
 }
 
 // growth is by how much a full buffer grows. Buffers are used again and common replies are of much

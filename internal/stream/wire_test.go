@@ -1,0 +1,73 @@
+package stream
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+)
+
+func readReply(r io.Reader) ([]byte, error) {
+	w := wire{r: bufio.NewReader(r)}
+	return w.reply(nil)
+}
+
+func TestWire_RefusesWhatIsNoReply(t *testing.T) {
+	cases := map[string]string{
+		"a line feed alone":              "\n",
+		"no length":                      "*\n",
+		"no length, and a whole line":    "*\r\n",
+		"a length without a carriage":    "$12\n",
+		"no number":                      "*x\r\n",
+		"a negative length":              "*-2\r\n",
+		"more than a string can be":      "$9999999999999\r\n",
+		"one byte more than that":        "$536870913\r\n",
+		"more than an int":               "$9999999999999999999\r\n",
+		"more elements than memory has":  "*9999999999999\r\n",
+		"a simple string without an end": "+OK\n",
+		"another kind":                   "%1\r\n",
+	}
+	for name, text := range cases {
+		_, err := readReply(strings.NewReader(text))
+		require.ErrorIs(t, err, errProtocol, name)
+	}
+	for _, text := range []string{"", "*1\r\n", "$3\r\nab", "$536870912\r\nab", "*2\r\n$1\r\na\r\n"} {
+		got, err := readReply(strings.NewReader(text))
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF, text)
+		require.Less(t, cap(got), 4<<20, "memory follows what has arrived")
+	}
+}
+
+func TestWire_ReadsOneReply(t *testing.T) {
+	large := "$3000000\r\n" + strings.Repeat("x", 3000000) + "\r\n"
+	for _, text := range []string{"+OK\r\n", "-ERR no\r\n", ":7\r\n", "*-1\r\n", "$-1\r\n", "$0\r\n\r\n", "*0\r\n", "*2\r\n*1\r\n$1\r\na\r\n$-1\r\n", large} {
+		got, err := readReply(strings.NewReader(text + "+the next one\r\n"))
+		require.NoError(t, err)
+		require.Equal(t, text, string(got))
+	}
+	got, err := readReply(iotest.OneByteReader(strings.NewReader(large)))
+	require.NoError(t, err)
+	require.Equal(t, large, string(got))
+}
+
+// Whatever comes: no panic, and what is taken for a reply is what was sent.
+func FuzzWire(f *testing.F) {
+	for _, seed := range []string{"*\n", "$9999999999999\r\n", "*-1\r\n", "-NOGROUP x\r\n", "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		reply, err := readReply(bytes.NewReader(sent))
+		require.True(t, bytes.HasPrefix(sent, reply))
+		require.LessOrEqual(t, cap(reply), 2*len(sent)+(2<<20))
+		if err != nil {
+			return
+		}
+		_, _ = parseRead(nil, reply)
+		_, _ = parseClaim(reply)
+		_, _ = parseRange(reply)
+	})
+}
