@@ -66,15 +66,17 @@ const mostFields = 3900
 func (l *Letter) values(now string) []any {
 	fields := l.Entry.count / 2
 	values := make([]any, 0, 2*min(fields, mostFields)+10)
+	keep := l.Entry.kept(mostFields)
+	i := 0
 	for field, value := range l.Entry.Fields {
-		if len(values) == 2*mostFields {
-			break
+		if keep(i) {
+			values = append(values, field, value)
 		}
-		values = append(values, field, value)
+		i++
 	}
 	detail := l.Detail
 	if fields > mostFields {
-		detail += fmt.Sprintf(" (the first %d of its %d fields are kept)", mostFields, fields)
+		detail += fmt.Sprintf(" (%d of its %d fields are kept)", len(values)/2, fields)
 	}
 	values = append(values,
 		FieldReason, l.Reason,
@@ -85,4 +87,25 @@ func (l *Letter) values(now string) []any {
 		values = append(values, FieldSQLState, l.SQLState)
 	}
 	return values
+}
+
+// kept chooses at most so many fields of the entry by their index: the first ones, and wherever
+// they stand those of the contract, without which a replay could make no row. Of several with one
+// name the last counts, as the worker reads them.
+func (e *Entry) kept(most int) func(i int) bool {
+	if e.count/2 <= most {
+		return func(int) bool { return true }
+	}
+	last := map[string]int{"payload": -1, "device_id": -1, "ts": -1}
+	i := 0
+	for field := range e.Fields {
+		if _, named := last[string(field)]; named {
+			last[string(field)] = i
+		}
+		i++
+	}
+	first := most - len(last)
+	return func(i int) bool {
+		return i < first || i == last["payload"] || i == last["device_id"] || i == last["ts"]
+	}
 }
