@@ -52,6 +52,10 @@ func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor
 	return claimed, nil
 }
 
+// errTooOld: before Redis 7.0 XAUTOCLAIM did not tell which entries are gone. Asking for the
+// version would need a right (INFO) that the worker does not have.
+var errTooOld = errors.New("this Redis is too old: Redis 7.0 or later is needed")
+
 // parseClaim reads a reply of XAUTOCLAIM: *3 $cursor *n (entries as XREADGROUP has them) *m (ids
 // that were deleted; since Redis 7.0).
 func parseClaim(reply []byte) (Claimed, error) {
@@ -60,7 +64,10 @@ func parseClaim(reply []byte) (Claimed, error) {
 	}
 	r := respReader{buf: reply}
 	parts, err := r.array()
-	if err != nil || parts < 3 {
+	switch {
+	case parts == 2:
+		return Claimed{}, errTooOld
+	case err != nil || parts < 3:
 		return Claimed{}, errors.Join(errProtocol, err)
 	}
 	var claimed Claimed

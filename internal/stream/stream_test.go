@@ -400,6 +400,15 @@ func TestParseRead_RefusesWhatIsNoReply(t *testing.T) {
 	require.Empty(t, none)
 }
 
+func TestParseClaim_NamesTheVersionThatIsNeeded(t *testing.T) {
+	_, err := parseClaim([]byte("*2\r\n$3\r\n0-0\r\n*0\r\n")) // as Redis 6.2 answers
+	require.ErrorIs(t, err, errTooOld)
+	for _, bad := range []string{"", ":1\r\n", "*1\r\n$3\r\n0-0\r\n", "*-1\r\n"} {
+		_, err := parseClaim([]byte(bad))
+		require.ErrorIs(t, err, errProtocol, bad)
+	}
+}
+
 func FuzzParseRead(f *testing.F) {
 	f.Add([]byte("*1\r\n*2\r\n$1\r\ns\r\n*2\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n*2\r\n$3\r\n1-3\r\n*-1\r\n"))
 	f.Fuzz(func(t *testing.T, reply []byte) {
