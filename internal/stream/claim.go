@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -81,6 +82,9 @@ func parseClaim(reply []byte) (Claimed, error) {
 	return claimed, err
 }
 
+// pendingPage is how many pending entries Deliveries asks for at once.
+const pendingPage = 1000
+
 // Deliveries says how often each of the batch's entries was delivered, by Redis's own count
 // (XPENDING). Entries that are not pending for this consumer are absent. The batch must be in
 // the order of its ids, as Redis delivers it.
@@ -88,28 +92,34 @@ func (c *Consumer) Deliveries(ctx context.Context, batch Batch) (map[ID]int64, e
 	if len(batch.Entries) == 0 {
 		return nil, nil
 	}
-	pending, err := c.client.XPendingExt(ctx, &redis.XPendingExtArgs{
-		Stream:   c.stream,
-		Group:    c.group,
-		Consumer: c.name,
-		Start:    batch.Entries[0].ID.String(),
-		End:      batch.Entries[len(batch.Entries)-1].ID.String(),
-		// Others of this consumer may lie between the claimed ones: enough for most of them.
-		Count: int64(2*len(batch.Entries) + 100),
-	}).Result()
-	if err != nil {
-		return nil, fmt.Errorf("ask how often entries of stream %s were delivered: %w", c.stream, err)
-	}
-	counts := make(map[ID]int64, len(pending))
-	for _, p := range pending {
-		id, err := ParseID(p.ID)
+	counts := make(map[ID]int64, len(batch.Entries))
+	start, last := batch.Entries[0].ID.String(), batch.Entries[len(batch.Entries)-1].ID
+	// Page by page: any number of this consumer's others may lie between the batch's.
+	for {
+		page, err := c.client.XPendingExt(ctx, &redis.XPendingExtArgs{
+			Stream: c.stream, Group: c.group, Consumer: c.name,
+			Start: start, End: last.String(), Count: pendingPage,
+		}).Result()
 		if err != nil {
-			return nil, fmt.Errorf("XPENDING %s: %w", c.stream, err)
+			return nil, fmt.Errorf("ask how often entries of stream %s were delivered: %w", c.stream, err)
 		}
-		counts[id] = p.RetryCount
+		for _, p := range page {
+			id, err := ParseID(p.ID)
+			if err != nil {
+				return nil, fmt.Errorf("XPENDING %s: %w", c.stream, err)
+			}
+			if _, asked := slices.BinarySearchFunc(batch.Entries, id, compareID); asked {
+				counts[id] = p.RetryCount
+			}
+		}
+		if len(page) < pendingPage {
+			return counts, nil
+		}
+		start = "(" + page[len(page)-1].ID
 	}
-	return counts, nil
 }
+
+func compareID(e Entry, id ID) int { return e.ID.Compare(id) }
 
 // RemoveGone removes the consumers that have not asked for anything for maxIdle and hold no
 // pending entry, and returns their names. This consumer itself stays.

@@ -326,6 +326,33 @@ func TestConsumer_ClaimsFromOthers(t *testing.T) {
 	require.Equal(t, []string{"other"}, gone, "busy holds an entry")
 }
 
+// Between two entries that were claimed may lie any number that this consumer holds anyway.
+func TestConsumer_FindsDeliveriesAmongManyOthers(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	added := make([]ID, 2*pendingPage+2)
+	pipe := f.client.Pipeline()
+	for i := range added {
+		added[i] = ID{1, uint64(i + 1)}
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: f.stream, ID: added[i].String(), Values: []any{"payload", "x"}})
+	}
+	_, err = pipe.Exec(t.Context())
+	require.NoError(t, err)
+	for _, count := range []int{1, len(added) - 2, 1} {
+		_, err = f.readNew(t, count)
+		require.NoError(t, err)
+	}
+	first, last := added[0], added[len(added)-1]
+	_, err = f.ReadPending(t.Context(), ID{}, 1)
+	require.NoError(t, err)
+	f.ack(t, added[1])
+
+	counts, err := f.Deliveries(t.Context(), Batch{Entries: []Entry{{ID: first}, {ID: added[1]}, {ID: last}}})
+	require.NoError(t, err)
+	require.Equal(t, map[ID]int64{first: 2, last: 1}, counts)
+}
+
 func TestConsumer_KeepsBothStreamsInOneSlot(t *testing.T) {
 	cases := map[string]string{
 		"telemetry:t":   "{telemetry:t}:dead",
