@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/pipeline"
@@ -234,7 +235,32 @@ func TestReplica_EntriesAreTrimmed(t *testing.T) {
 	require.Equal(t, float64(pending), sum("processor_lost_pending_total"))
 	logs := one.Log() + two.Log()
 	require.Equal(t, 1, strings.Count(logs, "entries were trimmed from the stream before they were read; they are lost"))
-	require.Contains(t, logs, "pending entries were trimmed from the stream before they became rows; they are lost")
+	require.Contains(t, logs, "pending entries were trimmed from the stream")
 	require.Equal(t, 500, one.stop().Inserted+two.stop().Inserted)
+	r.requireExact()
+}
+
+// Entries in flight are trimmed: they are in the worker's memory and become rows, so they are not
+// reported as lost, although Redis takes them off the pending list.
+func TestReplica_EntriesInFlightAreTrimmed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.config.ClaimIdle = time.Second
+	conn, err := pgx.Connect(t.Context(), r.database)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	_, err = conn.Exec(t.Context(), `BEGIN; LOCK TABLE positions IN EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	r.publish(r.config.BatchSize) // a full read: the reader goes on beside it
+	w := r.start()
+	Until(t, "all are in flight", func() bool { return w.metric("processor_entries_in_flight") == float64(r.config.BatchSize) })
+	require.NoError(t, r.redis.XTrimMaxLen(t.Context(), r.config.Streams[0], 0).Err())
+	Until(t, "XAUTOCLAIM has found them gone", func() bool { return r.pending() == 0 })
+	_, err = conn.Exec(t.Context(), `COMMIT`)
+	require.NoError(t, err)
+	Until(t, "they are rows", func() bool { return w.metric("processor_entries_in_flight") == 0 })
+	require.Zero(t, w.metric("processor_lost_pending_total"))
+	require.NotContains(t, w.Log(), `"level":"error"`)
+	require.Equal(t, ledger{Read: r.config.BatchSize, Inserted: r.config.BatchSize, Balanced: true}, w.stop())
 	r.requireExact()
 }

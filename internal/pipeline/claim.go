@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"processor/internal/stream"
@@ -24,14 +25,13 @@ func (r *reader) claim(ctx, work context.Context) (more bool, err error) {
 	r.cursor = claimed.Next
 	more = !r.cursor.AtBeginning()
 	if !more {
-		// Half of ClaimIdle on average, half of that jitter, so that replicas take turns.
+		// Between a quarter and three quarters of ClaimIdle, so that replicas take turns.
 		idle := r.pipeline.Options.ClaimIdle
 		r.claimAt = time.Now().Add(idle/4 + rand.N(idle/2+1))
 	}
-	if claimed.Trimmed > 0 {
-		r.pipeline.lost(r.consumer.Stream(), claimed.Trimmed)
-	}
-	b := r.without(claimed.Batch)
+	mine := r.inFlightIDs()
+	r.reportTrimmed(claimed.Trimmed, mine)
+	b := leaveOut(claimed.Batch, mine)
 	if len(b.Entries) == 0 {
 		return more, nil
 	}
@@ -42,29 +42,41 @@ func (r *reader) claim(ctx, work context.Context) (more bool, err error) {
 	return more, err
 }
 
-// without leaves out what this process has in flight, or had just now.
-func (r *reader) without(b stream.Batch) stream.Batch {
-	if len(b.Entries) == 0 {
-		return b
-	}
-	mine := map[stream.ID]bool{}
-	for _, f := range r.flying {
-		for i := range f.Entries {
-			mine[f.Entries[i].ID] = true
+// reportTrimmed counts pending entries of which Redis has nothing left. Those that are in flight
+// here are no loss: they are in memory, and become rows all the same. What another replica holds
+// cannot be seen from here.
+func (r *reader) reportTrimmed(trimmed []stream.ID, mine map[stream.ID]bool) {
+	gone := 0
+	for _, id := range trimmed {
+		if !mine[id] {
+			gone++
 		}
 	}
-	kept := b.Entries[:0]
-	for _, entry := range b.Entries {
-		if !mine[entry.ID] && !r.waits(entry.ID) {
-			kept = append(kept, entry)
-		}
+	if gone == 0 {
+		return
 	}
-	b.Entries = kept
-	return b
+	r.pipeline.Metrics.LostPending.WithLabelValues(r.consumer.Stream()).Add(float64(gone))
+	r.logger.Error("pending entries were trimmed from the stream; they may be lost: unless a live replica still holds them", "entries", gone)
 }
 
-// waits tells whether the entry waits alone in this process.
-func (r *reader) waits(id stream.ID) bool { return r.pipeline.waiters[r.consumer].holds(id) }
+// inFlightIDs are the entries that this process has in flight, or had just now, and those whose
+// rows wait alone.
+func (r *reader) inFlightIDs() map[stream.ID]bool {
+	ids := map[stream.ID]bool{}
+	for _, b := range r.inFlight {
+		for i := range b.Entries {
+			ids[b.Entries[i].ID] = true
+		}
+	}
+	r.pipeline.waiters[r.consumer].addTo(ids)
+	return ids
+}
+
+// leaveOut takes entries out of a batch, in place.
+func leaveOut(b stream.Batch, ids map[stream.ID]bool) stream.Batch {
+	b.Entries = slices.DeleteFunc(b.Entries, func(e stream.Entry) bool { return ids[e.ID] })
+	return b
+}
 
 // handRedelivered hands over the batch, but the entries that were delivered too often one by
 // one: whatever is wrong with them then meets nobody else. It reports false when all work is

@@ -20,9 +20,9 @@ func entries(ids ...uint64) (entries []stream.Entry) {
 func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
 	inFlight := func(ids ...uint64) *batch { return &batch{Batch: stream.Batch{Entries: entries(ids...)}} }
 	cases := map[string]struct {
-		flying []*batch
-		found  []stream.Entry
-		want   []stream.Entry
+		batches []*batch
+		found   []stream.Entry
+		want    []stream.Entry
 	}{
 		"nothing in flight": {nil, entries(1, 2), entries(1, 2)},
 		"some":              {[]*batch{inFlight(2), inFlight(4, 5)}, entries(1, 2, 3, 4, 5, 6), entries(1, 3, 6)},
@@ -33,8 +33,8 @@ func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
 	}
 	for name, c := range cases {
 		alone := &waiter{ids: map[stream.ID]bool{{Millis: 7}: true}}
-		r := reader{flying: c.flying, pipeline: &Pipeline{waiters: map[*stream.Consumer]*waiter{nil: alone}}}
-		got := r.without(stream.Batch{Entries: c.found, Redelivered: true})
+		r := reader{inFlight: c.batches, pipeline: &Pipeline{waiters: map[*stream.Consumer]*waiter{nil: alone}}}
+		got := leaveOut(stream.Batch{Entries: c.found, Redelivered: true}, r.inFlightIDs())
 		require.ElementsMatch(t, c.want, got.Entries, name)
 		require.True(t, got.Redelivered)
 	}

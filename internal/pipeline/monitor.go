@@ -24,7 +24,7 @@ const trimWarning = 10 * time.Minute
 func (p *Pipeline) monitor(ctx context.Context) {
 	forecasts := make([]forecast, len(p.Consumers))
 	advance := progress{at: time.Now()}
-	for sleep(ctx, 0) == nil {
+	for ctx.Err() == nil {
 		waiting := p.Ledger.Snapshot().InFlight > 0
 		for i, c := range p.Consumers {
 			unread, err := p.look(ctx, c, &forecasts[i])

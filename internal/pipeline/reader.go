@@ -17,9 +17,10 @@ const beatInterval = time.Second
 // hangs takes the client's timeout and a reconnect.
 const maxSilence = 30 * time.Second
 
-// patience is how long the next read waits for a batch in flight. One that takes longer is held
-// because of the database, perhaps for a single row: what comes after it is then read beside it.
-const patience = 10 * time.Second
+// inFlightTimeout is how long the next read waits for a batch in flight. One that takes longer is
+// held because of the database, perhaps for a single row: what comes after it is then read and
+// written concurrently.
+const inFlightTimeout = 10 * time.Second
 
 // reader reads one stream and hands batches to the workers.
 type reader struct {
@@ -27,10 +28,10 @@ type reader struct {
 	consumer *stream.Consumer
 	batches  chan<- *batch
 	size     sizer
-	flying   []*batch // handed over, and not released
+	inFlight []*batch // handed over, and not released
 	loop     *observe.Loop
 	logger   *slog.Logger
-	member   bool // the group was there before
+	joined   bool // the group was there before
 	failing  bool
 
 	claimAt time.Time // when to claim next
@@ -76,7 +77,7 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 	if err != nil {
 		return err
 	}
-	r.joined(created)
+	r.reportGroup(created)
 	if err := r.readPending(ctx, work); err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 			return nil
 		}
 		if backlog {
-			continue // the next batch may fly beside this one
+			continue // the next batch may be written concurrently
 		}
 		// No backlog. One batch at a time, and not more often than every linger: a trickle
 		// costs the database few commits, and what arrives meanwhile forms the next batch.
@@ -143,18 +144,18 @@ func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Bat
 	}
 }
 
-// joined tells the group's first creation, which is a start, from every later one: then it was
+// reportGroup tells the group's first creation, which is a start, from every later one: then it was
 // flushed, evicted or lost in a failover. It is made anew at 0, never at $, since duplicates
 // are harmless and gaps are not.
-func (r *reader) joined(created bool) {
+func (r *reader) reportGroup(created bool) {
 	switch {
-	case created && r.member:
+	case created && r.joined:
 		r.pipeline.Metrics.GroupRecreated.WithLabelValues(r.consumer.Stream()).Inc()
 		r.logger.Warn("stream or consumer group was gone; the group is created anew at the beginning of the stream")
 	case created:
 		r.logger.Info("consumer group created at the beginning of the stream")
 	}
-	r.member = true
+	r.joined = true
 }
 
 // readPending hands over what was delivered to this consumer and never acknowledged: by this
@@ -173,7 +174,7 @@ func (r *reader) readPending(ctx, work context.Context) error {
 		}
 		after = b.Entries[len(b.Entries)-1].ID
 		r.size.observe(len(b.Entries), b.Bytes)
-		b = r.without(b)
+		b = leaveOut(b, r.inFlightIDs())
 		if len(b.Entries) == 0 {
 			continue
 		}
@@ -220,8 +221,8 @@ func (r *reader) handBatch(work context.Context, b *batch) bool {
 
 // track keeps the batch until it is done, and gives back the memory of those that are.
 func (r *reader) track(b *batch) {
-	still := r.flying[:0]
-	for _, f := range r.flying {
+	still := r.inFlight[:0]
+	for _, f := range r.inFlight {
 		select {
 		case <-f.done:
 			f.Release()
@@ -230,25 +231,25 @@ func (r *reader) track(b *batch) {
 		}
 	}
 	b.handed = time.Now()
-	r.flying = append(still, b)
+	r.inFlight = append(still, b)
 }
 
-// wait returns when no batch of this stream is in flight, but for those that patience has run out
-// for, or when ctx ends.
+// wait returns when no batch of this stream is in flight, but for those that took
+// longer than inFlightTimeout, or when ctx ends.
 func (r *reader) wait(ctx context.Context) {
-	held := r.flying[:0]
-	for _, f := range r.flying {
+	held := r.inFlight[:0]
+	for _, f := range r.inFlight {
 		if r.waitFor(ctx, f) {
 			f.Release()
 			continue
 		}
 		held = append(held, f)
 	}
-	r.flying = held
+	r.inFlight = held
 }
 
 func (r *reader) waitFor(ctx context.Context, b *batch) bool {
-	enough := time.NewTimer(time.Until(b.handed.Add(patience)))
+	enough := time.NewTimer(time.Until(b.handed.Add(inFlightTimeout)))
 	defer enough.Stop()
 	ticker := time.NewTicker(beatInterval)
 	defer ticker.Stop()
@@ -269,7 +270,7 @@ func (r *reader) waitFor(ctx context.Context, b *batch) bool {
 // failed reports trouble with the stream once, however long it lasts.
 func (r *reader) failed(err error) {
 	if errors.Is(err, stream.ErrNoGroup) {
-		return // joined tells, once the group is there again
+		return // reportGroup tells, once the group is there again
 	}
 	if !r.failing {
 		r.logger.Warn("stream cannot be read; trying again until it can", "error", err)

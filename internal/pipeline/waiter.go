@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -65,11 +66,11 @@ func (x *waiter) mark(id stream.ID, held bool) {
 	delete(x.ids, id)
 }
 
-// holds tells whether the entry is here: Redis hands it out again, as it is pending for long.
-func (x *waiter) holds(id stream.ID) bool {
+// addTo adds the entries that are here: Redis hands them out again, as they are pending for long.
+func (x *waiter) addTo(ids map[stream.ID]bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.ids[id]
+	maps.Copy(ids, x.ids)
 }
 
 // run writes what waits until arrivals is closed; then it tries once more. What is not written by

@@ -21,9 +21,9 @@ type Claimed struct {
 	Batch
 	// Next is for the next call.
 	Next Cursor
-	// Trimmed counts pending entries, however long idle, that were no longer on the stream:
-	// Redis took them off the pending list, and nothing is left of them.
-	Trimmed int
+	// Trimmed are pending entries of any consumer, however short their time, that were no longer on
+	// the stream: Redis took them off the pending list, and has nothing left of them.
+	Trimmed []ID
 }
 
 // Claim takes over entries of any consumer of the group, this one too, that have been pending
@@ -78,8 +78,18 @@ func parseClaim(reply []byte) (Claimed, error) {
 	if claimed.Entries, err = r.entries(nil); err != nil {
 		return Claimed{}, err
 	}
-	claimed.Trimmed, err = r.array()
-	return claimed, err
+	deleted, err := r.array()
+	if err != nil {
+		return Claimed{}, err
+	}
+	for range deleted {
+		id, err := r.id()
+		if err != nil {
+			return Claimed{}, err
+		}
+		claimed.Trimmed = append(claimed.Trimmed, id)
+	}
+	return claimed, nil
 }
 
 // pendingPage is how many pending entries Deliveries asks for at once.
