@@ -101,12 +101,7 @@ func TestBinary_MemoryIsBoundedInBytes(t *testing.T) {
 	const size, batchBytes = 200 << 10, 16 << 20
 	r := newRig(t)
 	r.config.BatchSize, r.config.BatchBytes = 5000, batchBytes
-	noise := strings.Repeat("0123456789abcdef", size/16)
-	for range entries {
-		payload := strings.Replace(string(r.record().Payload), `"attributes":{`, `"attributes":{"999":"`+noise+`",`, 1)
-		r.published = append(r.published, []byte(payload))
-		r.add(payload)
-	}
+	r.publishLarge(entries, size)
 	w := r.run(build(t))
 	r.awaitDrained()
 	peak := w.PeakMemory()
@@ -119,4 +114,43 @@ func TestBinary_MemoryIsBoundedInBytes(t *testing.T) {
 	}
 	require.Equal(t, fmt.Sprint(entries), r.rows())
 	require.NoError(t, r.redis.Del(t.Context(), r.config.Streams[0]).Err())
+}
+
+// Entries of 200 KB right after thousands of small ones, when the worker asks for a thousand at
+// once: the reply is given up, its entries are read again in small replies, and no outage is told of.
+func TestBinary_MemoryIsBoundedWhenEntriesGrow(t *testing.T) {
+	t.Parallel()
+	const small, large, size, batchBytes = 5000, 300, 200 << 10, 2 << 20
+	r := newRig(t)
+	r.config.BatchSize, r.config.BatchBytes = 5000, batchBytes
+	r.config.MaxDeliveries = 3
+	r.publish(small)
+	r.publishLarge(large, size)
+	w := r.run(build(t))
+	r.awaitDrained()
+	peak := w.PeakMemory()
+	require.NotEmpty(t, w.lines("entries have become large: what the reply held is read again one by one"))
+	require.NotContains(t, w.field("stream cannot be read; trying again until it can", "error"), "larger than")
+	require.Equal(t, ledger{Read: small + large, Inserted: small + large, Balanced: true}, w.stop())
+	// As above, and what the process has besides batches.
+	bound := int64((r.config.Writers+1)*3*2*batchBytes + 32<<20)
+	t.Logf("%d MB resident at most, bound %d MB", peak>>20, bound>>20)
+	require.Less(t, peak, bound)
+	require.Empty(t, r.letters())
+	require.Equal(t, fmt.Sprint(small+large), r.rows())
+	for _, part := range [][][]byte{r.published[:small], r.published[small : small+50], r.published[small+large-50:]} {
+		require.Empty(t, r.missing(part))
+	}
+	require.NoError(t, r.redis.Del(t.Context(), r.config.Streams[0]).Err())
+}
+
+// publishLarge publishes n positions with an attribute of so many bytes.
+func (r *rig) publishLarge(n, size int) {
+	r.t.Helper()
+	noise := strings.Repeat("0123456789abcdef", size/16)
+	for range n {
+		payload := strings.Replace(string(r.record().Payload), `"attributes":{`, `"attributes":{"999":"`+noise+`",`, 1)
+		r.published = append(r.published, []byte(payload))
+		r.add(payload)
+	}
 }

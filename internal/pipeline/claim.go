@@ -96,14 +96,13 @@ func (r *reader) handRedelivered(ctx, work context.Context, b stream.Batch) (boo
 		}
 		together.Entries = append(together.Entries, entry)
 	}
-	if len(together.Entries) > 0 && !r.hand(work, together) {
+	if len(together.Entries) > 0 && !r.hand(work, &batch{Batch: together}) {
 		return false, nil
 	}
 	for i := range alone {
 		single := b
 		single.Entries = alone[i : i+1]
-		ok := r.handBatch(work, &batch{Batch: single, consumer: r.consumer, lastChance: true, done: make(chan struct{})})
-		if !ok {
+		if !r.hand(work, &batch{Batch: single, lastChance: true}) {
 			return false, nil
 		}
 	}

@@ -33,6 +33,7 @@ type reader struct {
 	logger   *slog.Logger
 	joined   bool // the group was there before
 	failing  bool
+	oneByOne bool // what is pending is read so, after a reply that was too large
 
 	claimAt time.Time // when to claim next
 	cursor  stream.Cursor
@@ -40,11 +41,13 @@ type reader struct {
 
 func (p *Pipeline) newReader(c *stream.Consumer, batches chan<- *batch) *reader {
 	p.Ledger.Read(c.Stream(), 0)
+	size := newSizer(p.Options.BatchSize, p.Options.BatchBytes)
+	c.MaxReply = size.maxReply()
 	return &reader{
 		pipeline: p,
 		consumer: c,
 		batches:  batches,
-		size:     newSizer(p.Options.BatchSize, p.Options.BatchBytes),
+		size:     size,
 		loop:     p.Health.Loop("reader "+c.Stream(), maxSilence),
 		logger:   p.Logger.With("stream", c.Stream()),
 	}
@@ -61,13 +64,28 @@ func (r *reader) run(ctx, work context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.failed(err)
 		r.loop.Beat()
-		if sleep(ctx, pause.NextBackOff()) != nil {
-			return
+		var large *stream.ReplyTooLargeError
+		if errors.As(err, &large) {
+			r.readOneByOne(large)
+		} else {
+			r.failed(err)
+			if sleep(ctx, pause.NextBackOff()) != nil {
+				return
+			}
 		}
 		r.wait(ctx) // else what is in flight would be delivered once more
 	}
+}
+
+// readOneByOne follows a reply that was given up: its entries are pending here. One by one they
+// are delivered only once more, whatever their sizes; trying with fewer and fewer might take as many
+// deliveries as make a dead letter.
+func (r *reader) readOneByOne(large *stream.ReplyTooLargeError) {
+	r.oneByOne = true
+	r.size.tooLarge(large.Entries, large.Bytes)
+	r.logger.Info("entries have become large: what the reply held is read again one by one",
+		"asked", large.Entries, "bytes", large.Bytes)
 }
 
 // read makes sure of the group, reads the consumer's own pending entries and then new ones.
@@ -92,20 +110,17 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 			block = 0 // a stream without new entries must not delay it
 		}
 		b, backlog, err := r.readNew(ctx, block)
+		at := time.Now()
+		if len(b.Entries) > 0 && !r.hand(work, &batch{Batch: b}) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		at := time.Now()
 		r.recovered()
 		worked()
-		if len(b.Entries) == 0 {
-			continue
-		}
-		if !r.hand(work, b) {
-			return nil
-		}
-		if backlog {
-			continue // the next batch may be written concurrently
+		if backlog || len(b.Entries) == 0 {
+			continue // after a backlog the next batch may be written concurrently
 		}
 		// No backlog. One batch at a time, and not more often than every linger: a trickle
 		// costs the database few commits, and what arrives meanwhile forms the next batch.
@@ -119,7 +134,7 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 
 // readNew waits for entries, up to block, and takes what is there, up to a batch. It reads in
 // several replies rather than one, so that the size of the entries is known before many are asked
-// for. It reports whether there is a backlog.
+// for. It reports whether there is a backlog. The batch is to be finished after an error too.
 func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Batch, backlog bool, err error) {
 	for {
 		asked := r.size.count(len(b.Entries), b.Bytes)
@@ -132,7 +147,7 @@ func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Bat
 			return b, false, nil // the stop came in between: what was read is finished
 		}
 		if err != nil {
-			return stream.Batch{}, false, err
+			return b, false, err
 		}
 		if came > 0 {
 			r.size.observe(came, b.Bytes-before)
@@ -162,10 +177,14 @@ func (r *reader) reportGroup(created bool) {
 // process before an error, or by one before it under the same name.
 func (r *reader) readPending(ctx, work context.Context) error {
 	var after stream.ID
-	total := 0
+	total, seen, bytes := 0, 0, 0
 	for ctx.Err() == nil {
 		r.loop.Beat()
-		b, err := r.consumer.ReadPending(ctx, after, r.size.count(0, 0))
+		count := r.size.count(0, 0)
+		if r.oneByOne {
+			count = 1
+		}
+		b, err := r.consumer.ReadPending(ctx, after, count)
 		if err != nil {
 			return err
 		}
@@ -173,7 +192,10 @@ func (r *reader) readPending(ctx, work context.Context) error {
 			break
 		}
 		after = b.Entries[len(b.Entries)-1].ID
-		r.size.observe(len(b.Entries), b.Bytes)
+		seen, bytes = seen+len(b.Entries), bytes+b.Bytes
+		if !r.oneByOne {
+			r.size.observe(len(b.Entries), b.Bytes)
+		}
 		b = leaveOut(b, r.inFlightIDs())
 		if len(b.Entries) == 0 {
 			continue
@@ -183,19 +205,20 @@ func (r *reader) readPending(ctx, work context.Context) error {
 			return err
 		}
 	}
+	if r.oneByOne && seen > 0 {
+		r.size.observe(seen, bytes) // a few small ones among them must not hide the large ones
+	}
+	r.oneByOne = false
 	if total > 0 {
 		r.logger.Info("entries that were pending for this consumer are read again", "entries", total)
 	}
 	return nil
 }
 
-// hand waits for a worker to take the batch. It reports false when all work is given up: the
-// entries then stay pending.
-func (r *reader) hand(work context.Context, b stream.Batch) bool {
-	return r.handBatch(work, &batch{Batch: b, consumer: r.consumer, done: make(chan struct{})})
-}
-
-func (r *reader) handBatch(work context.Context, b *batch) bool {
+// hand waits for a worker to take the batch, of which the caller sets what is not the same for
+// all. It reports false when all work is given up: the entries then stay pending.
+func (r *reader) hand(work context.Context, b *batch) bool {
+	b.consumer, b.done = r.consumer, make(chan struct{})
 	trimmed := 0
 	for i := range b.Entries {
 		if b.Entries[i].Trimmed {

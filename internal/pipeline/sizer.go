@@ -8,7 +8,7 @@ type sizer struct {
 	perEntry   float64 // bytes; the larger of the last reply's mean and half the mean before
 }
 
-// replyEntries bounds one reply. Its memory is what a sudden change to large entries can cost.
+// replyEntries bounds the entries of one reply, so that their size is known before many are asked for.
 const replyEntries = 1000
 
 // firstGuess of an entry's size keeps the first read small even for large payloads.
@@ -26,6 +26,14 @@ func (s *sizer) count(entries, bytes int) int {
 		return max(room, 1) // an entry that is larger than a batch has to be read too
 	}
 	return max(room, 0)
+}
+
+// maxReply bounds the bytes of one reply: it cannot cost more where sizes change suddenly.
+func (s *sizer) maxReply() int { return 2 * s.maxBytes }
+
+// tooLarge learns from a reply that went beyond maxReply.
+func (s *sizer) tooLarge(asked, bytes int) {
+	s.perEntry = max(float64(bytes)/float64(asked), s.perEntry)
 }
 
 // observe learns from a reply.

@@ -41,8 +41,7 @@ func TestSizer_StaysBelowItsBytes(t *testing.T) {
 	require.LessOrEqual(t, largest, maxBytes, "nothing is known before the first reply")
 }
 
-// From one reply to the next the entries become large: that one reply costs what replyEntries
-// allows, and those after it fit.
+// From one reply to the next the entries become large, and those after it fit.
 func TestSizer_LearnsFromOneReply(t *testing.T) {
 	const maxBytes, large = 16 << 20, 200 << 10
 	s := newSizer(5000, maxBytes)
@@ -54,6 +53,14 @@ func TestSizer_LearnsFromOneReply(t *testing.T) {
 	s.observe(first, first*large)
 	require.Zero(t, s.count(first, first*large), "the batch is full")
 	require.Equal(t, maxBytes/large, s.count(0, 0))
+
+	// Of a reply that was given up only a part was seen.
+	given := newSizer(5000, maxBytes)
+	for range 5 {
+		fill(&given, 500)
+	}
+	given.tooLarge(replyEntries, given.maxReply())
+	require.Equal(t, replyEntries/2, given.count(0, 0))
 
 	// Small ones again: it takes a few replies until as many are asked for as before.
 	replies := 0

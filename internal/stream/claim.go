@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,27 +30,19 @@ type Claimed struct {
 // Claim takes over entries of any consumer of the group, this one too, that have been pending
 // for minIdle, and makes them pending here (XAUTOCLAIM). It looks at some ten times count
 // entries of the pending list at most; call it with the returned cursor until that has come
-// round.
+// round. After a *ReplyTooLargeError what it took over is pending here.
 func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor, count int) (Claimed, error) {
-	cmd := redis.NewRawCmd(ctx, "xautoclaim", c.stream, c.group, c.name,
-		minIdle.Milliseconds(), from.id.String(), "count", count)
-	cmd.SetFirstKeyPos(1)
-	if err := ctx.Err(); err != nil {
-		return Claimed{}, err
-	}
-	err := c.client.Process(ctx, cmd)
+	reply, err := c.send(ctx, count, replyTimeout, nil, "XAUTOCLAIM", c.stream, c.group, c.name,
+		strconv.FormatInt(minIdle.Milliseconds(), 10), from.id.String(), "COUNT", strconv.Itoa(count))
 	var claimed Claimed
 	if err == nil {
-		claimed, err = parseClaim(cmd.Val())
+		claimed, err = parseClaim(reply)
 	}
-	switch {
-	case redis.HasErrorPrefix(err, "NOGROUP"):
-		return Claimed{}, fmt.Errorf("claim pending entries of stream %s: %w", c.stream, ErrNoGroup)
-	case err != nil:
-		return Claimed{}, fmt.Errorf("claim pending entries of stream %s: %w", c.stream, err)
+	if err != nil {
+		return Claimed{}, c.readError(err)
 	}
 	claimed.Redelivered = true
-	claimed.Bytes = len(cmd.Val())
+	claimed.Bytes = len(reply)
 	return claimed, nil
 }
 

@@ -19,14 +19,20 @@ import (
 var ErrNoGroup = errors.New("consumer group does not exist")
 
 // Consumer is one member of a consumer group on one stream. Its methods are safe for
-// concurrent use, but for ReadNew and Close; the client stays the caller's.
+// concurrent use, but for ReadNew, ReadPending, Claim and Close, of which one may run at a time;
+// the client stays the caller's.
 type Consumer struct {
+	// MaxReply bounds the bytes of a reply with entries, since Redis itself counts entries and not
+	// bytes; 0 is no bound. A read of a single entry is bounded by Redis alone (proto-max-bulk-len,
+	// 512 MB): an entry of any size has to be read. Set it before the first read.
+	MaxReply int
+
 	client redis.UniversalClient
 	stream string
 	group  string
 	name   string
 
-	wire    *wire    // of ReadNew; nil while there is none
+	wire    *wire    // of the reads; nil while there is none
 	command []string // of ReadNew, for reuse
 	buffers buffers
 }
@@ -69,18 +75,8 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 // and adds them to the batch. It waits up to block for the first one, in whole milliseconds; 0
 // does not wait. It returns how many came: 0 and no error means none. Delivered entries are
 // pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
-// error read what is pending. One ReadNew at a time.
+// error, which may be a *ReplyTooLargeError, read what is pending.
 func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	if c.wire == nil {
-		w, err := c.dial(ctx)
-		if err != nil {
-			return 0, err
-		}
-		c.wire = w
-	}
 	command := append(c.command[:0], "XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count))
 	if block >= time.Millisecond { // BLOCK 0 would wait for ever
 		command = append(command, "BLOCK", strconv.FormatInt(block.Milliseconds(), 10))
@@ -88,23 +84,59 @@ func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block t
 	c.command = append(command, "STREAMS", c.stream, ">")
 
 	buf := c.buffers.get()
-	reply, err := c.wire.do(ctx, block+replyTimeout, buf.bytes[:0], c.command...)
+	reply, err := c.send(ctx, count, block+replyTimeout, buf.bytes[:0], c.command...)
 	buf.bytes = reply
 	before := len(batch.Entries)
 	if err == nil {
 		batch.Entries, err = parseRead(batch.Entries, reply)
 	}
 	if err != nil {
-		// Whatever the error says, of a server that moved or is a replica now: the next call
-		// finds the right one.
-		return 0, errors.Join(c.readError(err), c.Close())
+		return 0, c.readError(err)
 	}
 	batch.Bytes += len(reply)
 	batch.keep(buf)
 	return len(batch.Entries) - before, nil
 }
 
-// Close closes the connection of ReadNew; another ReadNew opens it again.
+// send says a command that asks for up to count entries over the connection of the reads, which
+// it opens where there is none, and appends the reply to buf.
+func (c *Consumer) send(ctx context.Context, count int, timeout time.Duration, buf []byte, command ...string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return buf, err
+	}
+	if c.wire == nil {
+		w, err := c.dial(ctx)
+		if err != nil {
+			return buf, err
+		}
+		c.wire = w
+	}
+	c.wire.maxReply = c.MaxReply
+	if count == 1 {
+		c.wire.maxReply = 0
+	}
+	reply, err := c.wire.do(ctx, timeout, buf, command...)
+	if errors.Is(err, errTooLarge) {
+		err = &ReplyTooLargeError{Entries: count, Bytes: len(reply)}
+	}
+	return reply, err
+}
+
+// ReplyTooLargeError says that a reply was given up when it went beyond Consumer.MaxReply. What it
+// held is pending for this consumer.
+type ReplyTooLargeError struct {
+	// Entries were asked for.
+	Entries int
+	// Bytes had been read.
+	Bytes int
+}
+
+// Error implements error.
+func (e *ReplyTooLargeError) Error() string {
+	return fmt.Sprintf("reply of up to %d entries is larger than %d bytes", e.Entries, e.Bytes)
+}
+
+// Close closes the connection of the reads; another read opens it again.
 func (c *Consumer) Close() error {
 	if c.wire == nil {
 		return nil
@@ -116,41 +148,28 @@ func (c *Consumer) Close() error {
 
 // ReadPending delivers again up to count of the entries that are pending for this consumer,
 // those after the given id in their order (XREADGROUP with an id). An empty batch means that
-// there are no more. It does not wait.
+// there are no more. It does not wait. The error may be a *ReplyTooLargeError.
 func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch, error) {
-	cmd := redis.NewRawCmd(ctx,
-		"xreadgroup", "group", c.group, c.name,
-		"count", count,
-		"streams", c.stream, after.String())
-	cmd.SetFirstKeyPos(7)
-	batch, err := c.read(ctx, cmd)
-	batch.Redelivered = true
-	return batch, err
-}
-
-// read sends a command for which speed does not matter.
-func (c *Consumer) read(ctx context.Context, cmd *redis.RawCmd) (Batch, error) {
-	// A command with a context that is over would still be sent.
-	if err := ctx.Err(); err != nil {
-		return Batch{}, err
-	}
-	err := c.client.Process(ctx, cmd)
+	reply, err := c.send(ctx, count, replyTimeout, nil,
+		"XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count), "STREAMS", c.stream, after.String())
 	var entries []Entry
 	if err == nil {
-		entries, err = parseRead(nil, cmd.Val())
+		entries, err = parseRead(nil, reply)
 	}
 	if err != nil {
 		return Batch{}, c.readError(err)
 	}
-	return Batch{Entries: entries, Bytes: len(cmd.Val())}, nil
+	return Batch{Entries: entries, Bytes: len(reply), Redelivered: true}, nil
 }
 
+// readError closes the connection too. Whatever the error says, of a server that moved or is a
+// replica now: the next read finds the right one.
 func (c *Consumer) readError(err error) error {
 	// UNBLOCKED: the stream vanished while the read waited.
 	if redis.HasErrorPrefix(err, "NOGROUP") || redis.HasErrorPrefix(err, "UNBLOCKED") {
-		return fmt.Errorf("read stream %s: %w", c.stream, ErrNoGroup)
+		err = ErrNoGroup
 	}
-	return fmt.Errorf("read stream %s: %w", c.stream, err)
+	return errors.Join(fmt.Errorf("read stream %s: %w", c.stream, err), c.Close())
 }
 
 // Ack takes the entries off the group's pending list (XACK) and returns how many were on it. A

@@ -390,6 +390,37 @@ func TestConnect_TakesEveryKindOfServer(t *testing.T) {
 	}
 }
 
+// A read of many large entries is given up, and loses nothing; read one by one they come.
+func TestConsumer_BoundsAReply(t *testing.T) {
+	f := newFixture(t)
+	f.MaxReply = 1 << 20
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	large := strings.Repeat("x", 2<<20)
+	added := []ID{f.add(t, "payload", "small"), f.add(t, "payload", large), f.add(t, "payload", large)}
+	var tooLarge *ReplyTooLargeError
+	_, err = f.readNew(t, 3)
+	require.ErrorAs(t, err, &tooLarge)
+	require.Equal(t, 3, tooLarge.Entries)
+	require.LessOrEqual(t, tooLarge.Bytes, f.MaxReply)
+	_, err = f.ReadPending(t.Context(), ID{}, 3)
+	require.ErrorAs(t, err, &tooLarge)
+	_, err = f.Claim(t.Context(), 0, Cursor{}, 3)
+	require.ErrorAs(t, err, &tooLarge)
+	var after ID
+	for _, id := range added {
+		b, err := f.ReadPending(t.Context(), after, 1)
+		require.NoError(t, err)
+		require.Equal(t, []ID{id}, ids(b))
+		after = id
+	}
+	last := f.add(t, "payload", large)
+	b, err := f.readNew(t, 1)
+	require.NoError(t, err)
+	require.Equal(t, []ID{last}, ids(b))
+	require.Len(t, b.Entries[0].Payload, len(large))
+}
+
 func TestParseID_TakesWhatRedisWrites(t *testing.T) {
 	for text, want := range map[string]ID{
 		"0-0":             {},

@@ -14,16 +14,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// wire is a connection of its own for reading new entries, which is most of what this service
+// wire is a connection of its own for reading entries, which is most of what this service
 // gets from Redis. go-redis either builds a map and eight strings for every entry, or grows a
 // fresh buffer for every reply: measured, the latter alone was a third of the worker's CPU. Here
 // the reply goes into a buffer that is used again. Address, TLS and credentials are go-redis's,
 // and so is everything else that is said to Redis.
 type wire struct {
-	conn net.Conn
-	r    *bufio.Reader
-	out  []byte
+	conn     net.Conn
+	r        *bufio.Reader
+	out      []byte
+	maxReply int // bytes of the next reply; 0 is no bound
 }
+
+// errTooLarge: the reply goes beyond maxReply.
+var errTooLarge = errors.New("reply is too large")
 
 // stopGrace is what a reply in progress has to arrive in when the context ends: entries on
 // their way are then processed rather than left pending.
@@ -122,6 +126,9 @@ func (w *wire) reply(buf []byte) ([]byte, error) {
 		if err != nil {
 			return buf, unexpected(err)
 		}
+		if buf, err = w.grow(buf, len(line)); err != nil {
+			return buf, err
+		}
 		buf = append(buf, line...)
 		switch line[0] {
 		case '+', '-', ':':
@@ -168,7 +175,10 @@ func length(line []byte) (int, error) {
 // bytes appends the next n bytes. Memory grows with what has arrived, not with what was announced.
 func (w *wire) bytes(buf []byte, n int) ([]byte, error) {
 	for n > 0 {
-		buf = grow(buf, n)
+		var err error
+		if buf, err = w.grow(buf, n); err != nil {
+			return buf, err
+		}
 		start := len(buf)
 		buf = buf[:min(start+n, cap(buf))]
 		read, err := io.ReadFull(w.r, buf[start:])
@@ -180,15 +190,24 @@ func (w *wire) bytes(buf []byte, n int) ([]byte, error) {
 	return buf, nil
 }
 
-// grow makes room for some of the next n bytes, where there is none for all of them.
-func grow(buf []byte, n int) []byte {
-	if cap(buf)-len(buf) >= n {
-		return buf
+// atOnce is how much is made room for because it was announced.
+const atOnce = 1 << 20
+
+// grow makes room for the next n bytes of a reply, or for some of them where there are many.
+func (w *wire) grow(buf []byte, n int) ([]byte, error) {
+	if w.maxReply > 0 && n > w.maxReply-len(buf) {
+		return buf, errTooLarge
 	}
-	const atOnce = 1 << 20
-	grown := make([]byte, len(buf), max(cap(buf)+growth(cap(buf)), len(buf)+min(n, atOnce)))
+	if cap(buf)-len(buf) >= min(n, atOnce) {
+		return buf, nil
+	}
+	size := max(cap(buf)+growth(cap(buf)), len(buf)+min(n, atOnce))
+	if w.maxReply > 0 {
+		size = min(size, w.maxReply)
+	}
+	grown := make([]byte, len(buf), size)
 	copy(grown, buf)
-	return grown
+	return grown, nil
 }
 
 // growth is by how much a full buffer grows. Buffers are used again and common replies are of much

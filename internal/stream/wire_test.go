@@ -54,6 +54,26 @@ func TestWire_ReadsOneReply(t *testing.T) {
 	require.Equal(t, large, string(got))
 }
 
+// Beyond its bound a reply is given up: the buffer has grown no further than that.
+func TestWire_BoundsAReply(t *testing.T) {
+	const bound = 5 << 20
+	read := func(text string) ([]byte, error) {
+		w := wire{r: bufio.NewReader(strings.NewReader(text)), maxReply: bound}
+		return w.reply(nil)
+	}
+	element := "$99990\r\n" + strings.Repeat("x", 99990) + "\r\n" // 100,000 bytes in all
+	fits := "*52\r\n" + strings.Repeat(element, 52)
+	got, err := read(fits)
+	require.NoError(t, err)
+	require.Equal(t, fits, string(got))
+	require.LessOrEqual(t, cap(got), bound)
+	for _, text := range []string{"*53\r\n" + strings.Repeat(element, 53), "$5242880\r\n", "*2000000\r\n" + strings.Repeat("*-1\r\n", 2_000_000)} {
+		got, err = read(text)
+		require.ErrorIs(t, err, errTooLarge)
+		require.LessOrEqual(t, cap(got), bound)
+	}
+}
+
 // Whatever comes: no panic, and what is taken for a reply is what was sent.
 func FuzzWire(f *testing.F) {
 	for _, seed := range []string{"*\n", "$9999999999999\r\n", "*-1\r\n", "-NOGROUP x\r\n", "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"} {
