@@ -127,6 +127,7 @@ func (x *waiter) begin(a arrival) {
 // write tries all that waits as one batch, and keeps what still waits.
 func (x *waiter) write(work context.Context) error {
 	p := x.worker.pipeline
+	defer x.worker.forget()
 	if err := x.worker.process(work, x.held); err != nil {
 		return err
 	}

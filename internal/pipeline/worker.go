@@ -46,6 +46,7 @@ func (w *worker) run(work context.Context, batches <-chan *batch) {
 				"stream", b.consumer.Stream(), "entries", len(b.Entries), "error", err)
 		}
 		w.handOver(work, b)
+		w.forget()
 		close(b.done)
 	}
 }
@@ -59,6 +60,15 @@ func (w *worker) handOver(work context.Context, b *batch) {
 				"stream", b.consumer.Stream(), "entry", entry.ID.String(), "error", err)
 		}
 	}
+}
+
+// forget lets go of the batch's memory: the buffers serve the next one, which may come in hours.
+func (w *worker) forget() {
+	clear(w.positions[:cap(w.positions)]) // keepRows may have made it shorter
+	clear(w.letters)
+	w.decoder.Reset()
+	w.positions, w.sources = w.positions[:0], w.sources[:0]
+	w.letters, w.acks, w.trimmed, w.waiting = w.letters[:0], w.acks[:0], w.trimmed[:0], w.waiting[:0]
 }
 
 // process is the life of a batch after the read. Each step waits out trouble, so the only
@@ -97,9 +107,6 @@ func (w *worker) process(work context.Context, b *batch) error {
 
 // decode sorts the entries into positions, letters and what is only to be acknowledged.
 func (w *worker) decode(b *batch) {
-	w.decoder.Reset()
-	w.positions, w.sources = w.positions[:0], w.sources[:0]
-	w.letters, w.acks, w.trimmed, w.waiting = w.letters[:0], w.acks[:0], w.trimmed[:0], w.waiting[:0]
 	now := time.Now()
 	for i := range b.Entries {
 		entry := &b.Entries[i]

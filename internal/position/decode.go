@@ -50,7 +50,9 @@ func (d *Decoder) reserve(n int) {
 	}
 	d.full = append(d.full, d.out.Buf)
 	if last := len(d.free) - 1; last >= 0 && cap(d.free[last]) >= n {
-		d.out.Buf, d.free = d.free[last], d.free[:last]
+		d.out.Buf = d.free[last]
+		d.free[last] = nil
+		d.free = d.free[:last]
 		return
 	}
 	d.out.Buf = make([]byte, 0, max(4*n, leastBuffer)) // the rest of it is not wasted on the next bag
@@ -59,11 +61,15 @@ func (d *Decoder) reserve(n int) {
 // Reset takes the decoder's memory back for reuse: the Attributes of every position decoded
 // since the last Reset become invalid.
 func (d *Decoder) Reset() {
+	d.json.ResetBytes(nil)
+	d.bag.ResetBytes(nil)
 	d.out.Buf = d.out.Buf[:0]
-	d.free = d.free[:0] // what the last batch had no use for
+	clear(d.free) // what the last batch had no use for
+	d.free = d.free[:0]
 	for _, buf := range d.full {
 		d.free = append(d.free, buf[:0])
 	}
+	clear(d.full)
 	d.full = d.full[:0]
 }
 

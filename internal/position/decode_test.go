@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -338,4 +339,32 @@ func BenchmarkDecoder_Decode(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// One batch of large attributes must not be held by all the small ones after it.
+func TestDecoder_LetsGoOfLargeBuffers(t *testing.T) {
+	const large, many = 1 << 20, 64
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	var d Decoder
+	before := heap()
+	bag := payload("attributes", `{"a":"\n`+strings.Repeat("x", large)+`"}`)
+	for range many {
+		_, err := d.Decode(bag)
+		require.NoError(t, err)
+	}
+	require.Greater(t, heap()-before, int64(many*large), "the batch needs it")
+	for range 2 { // the next batch may use it, the one after that could have
+		d.Reset()
+		_, err := d.Decode(payload())
+		require.NoError(t, err)
+	}
+	d.Reset()
+	bag = nil
+	require.Less(t, heap()-before, int64(16*large))
+	runtime.KeepAlive(&d)
 }
