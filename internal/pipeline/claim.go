@@ -77,34 +77,3 @@ func leaveOut(b stream.Batch, ids map[stream.ID]bool) stream.Batch {
 	b.Entries = slices.DeleteFunc(b.Entries, func(e stream.Entry) bool { return ids[e.ID] })
 	return b
 }
-
-// handRedelivered hands over the batch, but the entries that were delivered too often one by
-// one: whatever is wrong with them then meets nobody else. It reports false when all work is
-// given up.
-func (r *reader) handRedelivered(ctx, work context.Context, b stream.Batch) (bool, error) {
-	counts, err := r.consumer.Deliveries(ctx, b)
-	if err != nil {
-		return false, err
-	}
-	together := b
-	together.Entries = nil
-	var alone []stream.Entry
-	for _, entry := range b.Entries {
-		if counts[entry.ID] > int64(r.pipeline.Options.MaxDeliveries) {
-			alone = append(alone, entry)
-			continue
-		}
-		together.Entries = append(together.Entries, entry)
-	}
-	if len(together.Entries) > 0 && !r.hand(work, &batch{Batch: together}) {
-		return false, nil
-	}
-	for i := range alone {
-		single := b
-		single.Entries = alone[i : i+1]
-		if !r.hand(work, &batch{Batch: single, lastChance: true}) {
-			return false, nil
-		}
-	}
-	return true, nil
-}

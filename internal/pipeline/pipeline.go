@@ -39,7 +39,8 @@ type Options struct {
 	// ClaimIdle is how long another consumer's entry must have been pending to be taken over.
 	ClaimIdle time.Duration
 	// MaxDeliveries is how often an entry may be delivered before it is processed alone, and
-	// becomes a dead letter where it fails for a reason of its own.
+	// becomes a dead letter where it fails for a reason of its own; after twice as many, the first
+	// of them becomes one without being decoded.
 	MaxDeliveries int
 	// Window bounds a fix's time against now. What is outside is a dead letter: each stray day
 	// would make a chunk.
@@ -68,7 +69,8 @@ type Pipeline struct {
 // Step is a moment in the life of a batch: after it was read, decoded and so on.
 type Step string
 
-// The steps in their order. A batch without dead letters has no DeadLettered.
+// The steps in their order. A batch without dead letters has no DeadLettered; an entry that is
+// dead-lettered without being decoded has nothing before that.
 const (
 	Read         Step = "read"
 	Decoded      Step = "decoded"
@@ -93,9 +95,11 @@ type batch struct {
 	consumer *stream.Consumer
 	// lastChance: a single entry that was delivered too often.
 	lastChance bool
-	waited     bool          // its entries wait alone
-	handed     time.Time     // to a worker
-	done       chan struct{} // closed when the worker is through with it, however that ended
+	waited     bool // its entries wait alone
+	// buried: a single entry that seems to end the process, after so many deliveries; else 0.
+	buried int64
+	handed time.Time     // to a worker
+	done   chan struct{} // closed when the worker is through with it, however that ended
 }
 
 // Run moves positions until ctx ends, and returns when the batches in flight are through or

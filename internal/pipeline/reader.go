@@ -33,6 +33,7 @@ type reader struct {
 	logger   *slog.Logger
 	joined   bool // the group was there before
 	failing  bool
+	metLone  bool // a lone entry was handed over
 	oneByOne bool // what is pending is read so, after a reply that was too large
 
 	claimAt time.Time // when to claim next
@@ -226,7 +227,9 @@ func (r *reader) hand(work context.Context, b *batch) bool {
 		}
 	}
 	r.pipeline.Ledger.Read(r.consumer.Stream(), len(b.Entries)-trimmed)
-	r.pipeline.step(Read)
+	if b.buried == 0 {
+		r.pipeline.step(Read)
+	}
 	ticker := time.NewTicker(beatInterval)
 	defer ticker.Stop()
 	for {

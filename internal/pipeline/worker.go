@@ -41,7 +41,11 @@ func (p *Pipeline) newWorker() *worker {
 
 func (w *worker) run(work context.Context, batches <-chan *batch) {
 	for b := range batches {
-		if err := w.process(work, b); err != nil {
+		life := w.process
+		if b.buried > 0 {
+			life = w.bury
+		}
+		if err := life(work, b); err != nil {
 			w.pipeline.Logger.Warn("batch given up; its entries stay pending",
 				"stream", b.consumer.Stream(), "entries", len(b.Entries), "error", err)
 		}
