@@ -27,7 +27,7 @@ type HealthOptions struct {
 	Interval time.Duration // between the starts of two checks of one probe; 2 s if 0
 	Timeout  time.Duration // of one check; 2 s if 0
 	Secrets  []string      // shown as xxxxx in every error text; see Secrets
-	Logger   *slog.Logger  // gets each change of state once; none if nil
+	Logger   *slog.Logger  // gets each change of a probe or a loop once; none if nil
 }
 
 // Health knows whether the service is ready (its dependencies answer, its pipeline makes progress) and
@@ -130,19 +130,36 @@ func (h *Health) probe(ctx context.Context, p Probe) {
 
 // setUnlessEnded drops what a check says once ctx has ended: it is about our own stop.
 func (h *Health) setUnlessEnded(ctx context.Context, name string, err error) {
-	if ctx.Err() == nil {
-		h.set(name, err)
+	if ctx.Err() != nil {
+		return
+	}
+	was, lasted := h.set(name, err)
+	switch {
+	case err != nil && was != failing:
+		h.logger.Warn("check is failing", "check", name, "error", h.scrub.Replace(err.Error()))
+	case err == nil && was == failing:
+		h.logger.Info("check is ok again", "check", name, "failing_seconds", lasted.Seconds())
 	}
 }
 
 // Fail marks the condition name as failing because of err, until Recover. Repeated calls keep the time
-// of the first and the error of the last. A nil err is a Recover.
+// of the first and the error of the last. A nil err is a Recover. Neither is logged: the caller knows
+// more about it, and says it once.
 func (h *Health) Fail(name string, err error) { h.set(name, err) }
 
 // Recover marks the condition name as met. A first call makes it show in /readyz.
 func (h *Health) Recover(name string) { h.set(name, nil) }
 
-func (h *Health) set(name string, err error) {
+// Failing tells whether the probe or condition name is known to fail.
+func (h *Health) Failing(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.checks[name]
+	return c != nil && c.state == failing
+}
+
+// set returns the state before, and how long it has lasted.
+func (h *Health) set(name string, err error) (was checkState, lasted time.Duration) {
 	now := time.Now()
 	state, text := passing, ""
 	if err != nil {
@@ -153,21 +170,15 @@ func (h *Health) set(name string, err error) {
 	defer h.mu.Unlock()
 	c := h.checks[name]
 	if c == nil {
-		c = &check{}
+		c = &check{since: now}
 		h.checks[name] = c
 	}
-	was, since := c.state, c.since
+	was, lasted = c.state, now.Sub(c.since)
 	c.err = text
-	if state == was {
-		return
+	if state != was {
+		c.state, c.since = state, now
 	}
-	c.state, c.since = state, now
-	switch {
-	case state == failing:
-		h.logger.Warn("check is failing", "check", name, "error", text)
-	case was == failing:
-		h.logger.Info("check is ok again", "check", name, "failing_seconds", now.Sub(since).Seconds())
-	}
+	return was, lasted
 }
 
 // Readiness is the body of /readyz.

@@ -24,6 +24,7 @@ const trimWarning = 10 * time.Minute
 func (p *Pipeline) monitor(ctx context.Context) {
 	forecasts := make([]forecast, len(p.Consumers))
 	advance := progress{at: time.Now()}
+	stalled := false
 	for ctx.Err() == nil {
 		waiting := p.Ledger.Snapshot().InFlight > 0
 		for i, c := range p.Consumers {
@@ -34,14 +35,26 @@ func (p *Pipeline) monitor(ctx context.Context) {
 			}
 			waiting = waiting || unread
 		}
-		if advance.stalled(time.Now(), waiting, p.Ledger.Snapshot()) {
-			p.Health.Fail("progress", errStalled)
-		} else {
-			p.Health.Recover("progress")
-		}
+		was := stalled
+		stalled = advance.stalled(time.Now(), waiting, p.Ledger.Snapshot())
+		p.reportProgress(was, stalled)
 		if sleep(ctx, monitorInterval) != nil {
 			return
 		}
+	}
+}
+
+func (p *Pipeline) reportProgress(was, stalled bool) {
+	if stalled {
+		p.Health.Fail("progress", errStalled)
+	} else {
+		p.Health.Recover("progress")
+	}
+	switch {
+	case stalled && !was:
+		p.Logger.Warn("no progress", "error", errStalled)
+	case was && !stalled:
+		p.Logger.Info("entries are finished again")
 	}
 }
 

@@ -343,7 +343,7 @@ func BenchmarkDecoder_Decode(b *testing.B) {
 
 // One batch of large attributes must not be held by all the small ones after it.
 func TestDecoder_LetsGoOfLargeBuffers(t *testing.T) {
-	const large, many = 1 << 20, 64
+	const large, many = 128 << 10, 64
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
