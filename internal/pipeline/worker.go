@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"processor/internal/deadletter"
 	"processor/internal/observe"
 	"processor/internal/position"
@@ -260,33 +258,4 @@ func (w *worker) acknowledge(work context.Context, b *batch) error {
 		}
 		return err
 	})
-}
-
-// untilDone repeats a command to Redis until it works or work is over.
-func (w *worker) untilDone(work context.Context, b *batch, what string, command func() error) error {
-	pause := newBackoff()
-	for failures := 0; ; failures++ {
-		err := command()
-		if err == nil {
-			return nil
-		}
-		if work.Err() != nil {
-			return context.Cause(work)
-		}
-		w.pipeline.Metrics.AckErrors.Inc()
-		if failures == 0 {
-			w.pipeline.Logger.Warn("cannot "+what+"; trying again until it works", "stream", b.consumer.Stream(), "error", err)
-		}
-		if sleep(work, pause.NextBackOff()) != nil {
-			return context.Cause(work)
-		}
-	}
-}
-
-// newBackoff begins at 50 ms and ends at 2 s, half of it jitter: an outage costs little, and a
-// server that is back is used soon.
-func newBackoff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2
-	return b
 }
