@@ -3,7 +3,7 @@ package pipeline
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"processor/internal/servertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servertest.Main(m) }

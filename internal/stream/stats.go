@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Stats is what Redis tells of a stream, its group and its dead letters at one moment.
+// Stats is what Redis tells of a stream and its group at one moment.
 type Stats struct {
 	// Length counts the entries on the stream (XLEN).
 	Length int64
@@ -20,8 +20,6 @@ type Stats struct {
 	Pending int64
 	// OldestPending is how long ago the oldest pending entry was added; 0 where none is.
 	OldestPending time.Duration
-	// DeadLetters counts the entries of the dead-letter stream.
-	DeadLetters int64
 
 	// Added counts the entries ever added, Read those of them that the group has passed; Read
 	// is 0 where Redis does not know (XINFO STREAM, XINFO GROUPS).
@@ -36,14 +34,13 @@ type Stats struct {
 // Stats asks Redis in one transaction. Without a stream or group everything is 0.
 func (c *Consumer) Stats(ctx context.Context) (Stats, error) {
 	pipe := c.client.TxPipeline()
-	dead := pipe.XLen(ctx, DeadKey(c.stream))
 	info := pipe.XInfoStream(ctx, c.stream)
 	groups := pipe.XInfoGroups(ctx, c.stream)
 	pending := pipe.XPending(ctx, c.stream, c.group)
 	if _, err := pipe.Exec(ctx); err != nil && !missing(err) {
 		return Stats{}, fmt.Errorf("ask for the state of stream %s: %w", c.stream, err)
 	}
-	s := Stats{DeadLetters: dead.Val()}
+	var s Stats
 	if p := pending.Val(); p != nil && p.Count > 0 {
 		s.Pending = p.Count
 		oldest, err := ParseID(p.Lower)
@@ -64,6 +61,16 @@ func (c *Consumer) Stats(ctx context.Context) (Stats, error) {
 		}
 	}
 	return s, nil
+}
+
+// DeadLetterLength counts the entries of the dead-letter stream (XLEN); 0 where there is none. It is
+// apart from Stats, which must not fail with it.
+func (c *Consumer) DeadLetterLength(ctx context.Context) (int64, error) {
+	n, err := c.client.XLen(ctx, DeadKey(c.stream)).Result()
+	if err != nil {
+		return 0, fmt.Errorf("count the dead letters of stream %s: %w", c.stream, err)
+	}
+	return n, nil
 }
 
 func (s *Stats) group(info *redis.XInfoStream, g *redis.XInfoGroup) (err error) {

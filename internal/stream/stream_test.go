@@ -213,9 +213,13 @@ func TestConsumer_Stats(t *testing.T) {
 	require.InDelta(t, 0, stats.OldestPending.Seconds(), 30)
 	lag := int64(1)
 	require.Equal(t, Stats{
-		Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending, DeadLetters: 1,
+		Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending,
 		Added: 3, Read: 2, lastDelivered: stats.lastDelivered,
 	}, stats)
+
+	letters, err := f.DeadLetterLength(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, int64(1), letters)
 
 	// Deleted in the middle of what is unread: Redis does not know the lag any more.
 	last := f.add(t, "payload", "x")

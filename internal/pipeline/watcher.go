@@ -1,0 +1,119 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"processor/internal/observe"
+	"processor/internal/stream"
+)
+
+// consumerExpiry is how long a consumer must have been silent to be removed, where it holds
+// nothing. A worker that lives asks every second.
+const consumerExpiry = time.Hour
+
+// blindAfter is how many looks in a row must fail before it is reported: one fails easily.
+const blindAfter = 3
+
+// watcher looks at one stream for the monitor.
+type watcher struct {
+	pipeline *Pipeline
+	consumer *stream.Consumer
+	forecast forecast
+	letters  int64 // as last seen
+	failures int   // looks in a row
+	blind    bool  // it is reported
+}
+
+// watch looks at the stream, and reports whether that has entries that the group has yet to
+// deliver.
+func (w *watcher) watch(ctx context.Context) (unread bool) {
+	unread, err := w.look(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		w.failed(err)
+	default:
+		w.worked()
+	}
+	return unread
+}
+
+// failed reports what lasts, once: a right is missing, or a key holds something else. An outage is
+// the reader's to report.
+func (w *watcher) failed(err error) {
+	name := w.consumer.Stream()
+	w.failures++
+	if w.failures < blindAfter || w.pipeline.Health.Failing("stream "+name) {
+		return
+	}
+	if !w.blind {
+		w.pipeline.Logger.Warn("stream cannot be watched: its gauges stand still, and lost entries may go unnoticed",
+			"stream", name, "error", err)
+	}
+	w.blind = true
+	w.pipeline.Health.Fail("monitor "+name, err)
+}
+
+func (w *watcher) worked() {
+	w.failures = 0
+	if !w.blind {
+		return
+	}
+	w.blind = false
+	w.pipeline.Logger.Info("stream is watched again", "stream", w.consumer.Stream())
+	w.pipeline.Health.Recover("monitor " + w.consumer.Stream())
+}
+
+// look does each of its parts, whichever other one fails.
+func (w *watcher) look(ctx context.Context) (unread bool, err error) {
+	letters, lettersErr := w.consumer.DeadLetterLength(ctx)
+	if lettersErr == nil {
+		w.letters = letters
+	}
+	stats, statsErr := w.pipeline.countTrimmed(ctx, w.consumer)
+	if statsErr == nil {
+		w.show(stats)
+	}
+	gone, goneErr := w.consumer.RemoveGone(ctx, consumerExpiry)
+	if len(gone) > 0 {
+		w.pipeline.Logger.Info("consumers that were silent for an hour and held nothing are removed",
+			"stream", w.consumer.Stream(), "consumers", gone)
+	}
+	return stats.Lag != nil && *stats.Lag > 0, errors.Join(statsErr, lettersErr, goneErr)
+}
+
+func (w *watcher) show(stats stream.Stats) {
+	now := time.Now()
+	reach := w.forecast.update(now, stats)
+	if w.forecast.warns(now, reach) {
+		w.pipeline.Logger.Warn("the stream is trimmed faster than it is read: unread entries will be lost",
+			"stream", w.consumer.Stream(), "in", reach.Round(time.Second).String(), "mend", "add workers, or raise the limit at which the stream is trimmed")
+	}
+	w.pipeline.Metrics.SetStream(w.consumer.Stream(), observe.StreamStats{
+		Length:        stats.Length,
+		Lag:           stats.Lag,
+		Pending:       stats.Pending,
+		OldestPending: stats.OldestPending,
+		DeadLetters:   w.letters,
+		TrimReaches:   reach,
+	})
+}
+
+// countTrimmed asks for the stream's state, and reports entries that were trimmed unread, a loss
+// that is not ours. Only one replica counts it: who settles it.
+func (p *Pipeline) countTrimmed(ctx context.Context, c *stream.Consumer) (stream.Stats, error) {
+	stats, err := c.Stats(ctx)
+	if err != nil || stats.TrimmedUnread == 0 {
+		return stats, err
+	}
+	settled, err := c.SettleTrimmed(ctx, stats)
+	if err != nil || !settled {
+		return stats, err
+	}
+	p.Metrics.TrimmedUnread.WithLabelValues(c.Stream()).Add(float64(stats.TrimmedUnread))
+	p.Logger.Error("entries were trimmed from the stream before they were read; they are lost",
+		"stream", c.Stream(), "entries", stats.TrimmedUnread, "mend", "raise the limit at which the stream is trimmed, or add workers")
+	return stats, nil
+}

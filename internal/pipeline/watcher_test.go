@@ -1,0 +1,76 @@
+package pipeline
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/servertest"
+	"processor/internal/stream"
+)
+
+func newConsumer(t testing.TB, name string) (*stream.Consumer, redis.UniversalClient) {
+	t.Helper()
+	client, err := stream.Connect(servertest.Redis(t))
+	require.NoError(t, err)
+	c := stream.NewConsumer(client, name, "processor", "me")
+	t.Cleanup(func() { require.NoError(t, errors.Join(c.Close(), client.Close())) })
+	return c, client
+}
+
+func addEntries(t testing.TB, client redis.UniversalClient, name string, n int) {
+	t.Helper()
+	for range n {
+		require.NoError(t, client.XAdd(t.Context(), &redis.XAddArgs{Stream: name, Values: []any{"payload", "x"}}).Err())
+	}
+}
+
+func read(t testing.TB, c *stream.Consumer, count int) {
+	t.Helper()
+	n, err := c.ReadNew(t.Context(), new(stream.Batch), count, 0)
+	require.NoError(t, err)
+	require.Equal(t, count, n)
+}
+
+// What lasts is reported once, and meanwhile the other parts of a look go on.
+func TestWatcher_SaysThatItIsBlind(t *testing.T) {
+	name := servertest.StreamName(t)
+	c, client := newConsumer(t, name)
+	p, log := newBare(t)
+	_, err := c.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	addEntries(t, client, name, 10)
+	read(t, c, 1)
+	require.NoError(t, client.XTrimMaxLen(t.Context(), name, 7).Err())
+	require.NoError(t, client.Set(t.Context(), stream.DeadKey(name), "no stream", 0).Err())
+
+	w := watcher{pipeline: p, consumer: c}
+	for range blindAfter - 1 {
+		require.True(t, w.watch(t.Context()))
+	}
+	const lost = "error entries were trimmed from the stream before they were read; they are lost"
+	require.Equal(t, []string{lost}, messages(t, log), "the loss is found all the same")
+	require.Equal(t, 2.0, testutil.ToFloat64(p.Metrics.TrimmedUnread.WithLabelValues(name)))
+	require.True(t, p.Health.Readiness().Ready)
+
+	p.Health.Fail("stream "+name, errors.New("down"))
+	w.watch(t.Context())
+	require.Len(t, messages(t, log), 1, "an outage is the reader's to report")
+	p.Health.Recover("stream " + name)
+	for range 2 {
+		w.watch(t.Context())
+	}
+	const blind = "warn stream cannot be watched: its gauges stand still, and lost entries may go unnoticed"
+	require.Equal(t, []string{lost, blind}, messages(t, log))
+	require.Contains(t, p.Health.Readiness().Checks["monitor "+name].Error, "WRONGTYPE")
+
+	require.NoError(t, client.Del(t.Context(), stream.DeadKey(name)).Err())
+	for range 2 {
+		w.watch(t.Context())
+	}
+	require.Equal(t, []string{lost, blind, "info stream is watched again"}, messages(t, log))
+	require.True(t, p.Health.Readiness().Ready)
+}
