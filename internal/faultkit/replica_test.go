@@ -230,7 +230,9 @@ func TestReplica_EntriesAreTrimmed(t *testing.T) {
 	two := r.start()
 	r.awaitDrained()
 	sum := func(metric string) float64 { return one.metric(metric) + two.metric(metric) }
-	Until(t, "the loss of unread entries is counted", func() bool { return sum("processor_trimmed_unread_total") > 0 })
+	Until(t, "both losses are counted", func() bool {
+		return sum("processor_trimmed_unread_total") > 0 && sum("processor_lost_pending_total") >= float64(pending)
+	})
 	require.Equal(t, float64(500-pending), sum("processor_trimmed_unread_total"))
 	require.Equal(t, float64(pending), sum("processor_lost_pending_total"))
 	logs := one.Log() + two.Log()

@@ -92,11 +92,9 @@ func (r *reader) readOneByOne(large *stream.ReplyTooLargeError) {
 // read makes sure of the group, reads the consumer's own pending entries and then new ones.
 // It returns with the first error, or when ctx ends; worked is called after each good read.
 func (r *reader) read(ctx, work context.Context, worked func()) error {
-	created, err := r.consumer.EnsureGroup(ctx)
-	if err != nil {
+	if err := r.join(ctx); err != nil {
 		return err
 	}
-	r.reportGroup(created)
 	if err := r.readPending(ctx, work); err != nil {
 		return err
 	}
@@ -129,6 +127,21 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 		if sleep(ctx, r.pipeline.Options.Linger-time.Since(at)) != nil {
 			return nil
 		}
+	}
+	return nil
+}
+
+// join makes sure of the group, and looks for entries that were trimmed unread while nobody looked:
+// later versions of Redis count anew at the first read after a gap, and then it cannot be seen any
+// more (redis/redis#13958). What fails here lasts, and is the watcher's to report, or will fail the read.
+func (r *reader) join(ctx context.Context) error {
+	created, err := r.consumer.EnsureGroup(ctx)
+	if err != nil {
+		return err
+	}
+	r.reportGroup(created)
+	if _, err := r.pipeline.countTrimmed(ctx, r.consumer); err != nil {
+		r.logger.Debug("not looked for entries that were trimmed unread", "error", err)
 	}
 	return nil
 }

@@ -1,0 +1,33 @@
+package pipeline
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/servertest"
+)
+
+// Entries are trimmed while no worker looks: a reader finds that before it reads, and over all
+// replicas it is counted once.
+func TestReader_FindsALossBeforeItReads(t *testing.T) {
+	name := servertest.StreamName(t)
+	c, client := newConsumer(t, name)
+	p, log := newBare(t)
+	_, err := c.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	addEntries(t, client, name, 10)
+	read(t, c, 3)
+	require.NoError(t, client.XTrimMaxLen(t.Context(), name, 2).Err())
+
+	other, _ := newConsumer(t, name)
+	for _, r := range []*reader{p.newReader(c, nil), p.newReader(other, nil)} {
+		require.NoError(t, r.join(t.Context()))
+		require.Equal(t, 5.0, testutil.ToFloat64(p.Metrics.TrimmedUnread.WithLabelValues(name)))
+	}
+	require.Equal(t, []string{"error entries were trimmed from the stream before they were read; they are lost"}, messages(t, log))
+	read(t, c, 2)
+	require.NoError(t, p.newReader(c, nil).join(t.Context()))
+	require.Equal(t, 5.0, testutil.ToFloat64(p.Metrics.TrimmedUnread.WithLabelValues(name)))
+}
