@@ -193,6 +193,51 @@ func TestLimit_LoneRowsWait(t *testing.T) {
 	r.requireExact()
 }
 
+// The server cannot serve now, or another transaction was in the way: the same batch goes again for
+// as long as it takes, and nothing is a dead letter. It is not ready after ten seconds, since a
+// deadlock or a failover of seconds is no reason to be taken out.
+func TestUnavailable_SameBatchAgain(t *testing.T) {
+	states := map[string]string{
+		"serialization_failure": "40001", "deadlock_detected": "40P01", "lock_not_available": "55P03",
+		"too_many_connections": "53300", "admin_shutdown": "57P01",
+	}
+	for name, state := range states {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.execute(fmt.Sprintf(refuse, state))
+			r.publish(50)
+			odd := r.record()
+			payload := strings.Replace(string(odd.Payload), odd.DeviceID, "odd", 1)
+			r.add(payload)
+			r.publish(50)
+			r.published = append(r.published, []byte(payload))
+			w := r.start()
+			Until(t, "it is held", func() bool { return len(w.lines(held)) == 1 })
+			began := time.Now()
+			require.Equal(t, "unavailable", w.field(held, "class"))
+			Until(t, "ready for now", w.ready)
+			Until(t, "not ready", func() bool { return !w.ready() })
+			require.Greater(t, time.Since(began), 8*time.Second)
+			require.True(t, w.alive())
+			_, body := w.get("/readyz")
+			require.Contains(t, body, state)
+			require.Empty(t, r.letters())
+			require.Positive(t, r.pending(), "the batch is held")
+
+			r.execute(`DROP TRIGGER refuse ON positions`)
+			r.awaitDrained()
+			Until(t, "ready again", w.ready)
+			require.Len(t, w.lines(held), 1, "once, however long it lasts")
+			require.Len(t, w.lines("positions are written again"), 1)
+			l := w.stop()
+			require.Equal(t, 101, l.Read, "nothing was delivered twice")
+			require.Equal(t, 101, l.Inserted+l.Unchanged)
+			r.requireExact()
+		})
+	}
+}
+
 // newPlainRig is a rig with a plain table, whatever the server has: hypertables take no
 // transition tables.
 func newPlainRig(t testing.TB) *rig {
