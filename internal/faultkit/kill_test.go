@@ -47,7 +47,8 @@ func after(t testing.TB, d time.Duration) {
 	}
 }
 
-// The worker is killed at random moments while positions are published, and started again.
+// The worker is killed at random moments while positions are published, and started again. However
+// often an entry was delivered by then, it is a row in the end: it never was at fault.
 func TestKill_AtRandomMoments(t *testing.T) {
 	t.Parallel()
 	kills, positions := 6, 10_000

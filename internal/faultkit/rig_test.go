@@ -72,7 +72,7 @@ func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
 			WriteTimeout:    30 * time.Second,
 			DeviceCacheSize: 1000,
 			ClaimIdle:       time.Minute,
-			MaxDeliveries:   1000,
+			MaxDeliveries:   10,
 			MaxAge:          10 * 365 * 24 * time.Hour,
 			MaxFuture:       24 * time.Hour,
 			HTTPAddr:        "127.0.0.1:0",
