@@ -12,10 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"processor/internal/observe"
+	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -141,7 +139,7 @@ func (c *Config) Resolve() error {
 		return err
 	}
 	// Not for every command: doctor reports it as one finding among others.
-	if err := checkDatabaseURL(c.Database.URL); err != nil {
+	if err := store.CheckURL(c.Database.URL); err != nil {
 		return &SettingError{"database-url", "DATABASE_URL", err}
 	}
 	if err := checkAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
@@ -193,20 +191,6 @@ func CheckStreams(names ...string) error {
 func CheckGroup(name string) error {
 	if name == "" || !utf8.ValidString(name) {
 		return &SettingError{"redis-group", "REDIS_GROUP", fmt.Errorf("%q is no name of a group; wanted: processor, for instance", name)}
-	}
-	return nil
-}
-
-// checkDatabaseURL finds what would make every start of the worker fail. Its errors hold no password.
-func checkDatabaseURL(databaseURL string) error {
-	config, err := pgxpool.ParseConfig(databaseURL)
-	if err != nil {
-		return err
-	}
-	switch config.ConnConfig.DefaultQueryExecMode {
-	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
-		// Without the statement's types the driver sends jsonb[] as bytea[].
-		return errors.New("default_query_exec_mode exec and simple_protocol are not allowed; behind PgBouncer in transaction mode use cache_describe")
 	}
 	return nil
 }
