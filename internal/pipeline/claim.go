@@ -60,12 +60,12 @@ func (r *reader) reportTrimmed(trimmed []stream.ID, mine map[stream.ID]bool) {
 }
 
 // inFlightIDs are the entries that this process has in flight, or had just now, and those whose
-// rows wait alone.
+// rows wait alone: true where it has more than the id of them.
 func (r *reader) inFlightIDs() map[stream.ID]bool {
 	ids := map[stream.ID]bool{}
 	for _, b := range r.inFlight {
 		for i := range b.Entries {
-			ids[b.Entries[i].ID] = true
+			ids[b.Entries[i].ID] = !b.Entries[i].Trimmed
 		}
 	}
 	r.pipeline.waiters[r.consumer].addTo(ids)
@@ -74,6 +74,9 @@ func (r *reader) inFlightIDs() map[stream.ID]bool {
 
 // leaveOut takes entries out of a batch, in place.
 func leaveOut(b stream.Batch, ids map[stream.ID]bool) stream.Batch {
-	b.Entries = slices.DeleteFunc(b.Entries, func(e stream.Entry) bool { return ids[e.ID] })
+	b.Entries = slices.DeleteFunc(b.Entries, func(e stream.Entry) bool {
+		_, found := ids[e.ID]
+		return found
+	})
 	return b
 }

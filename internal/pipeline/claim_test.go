@@ -3,6 +3,7 @@ package pipeline
 import (
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/stream"
@@ -38,4 +39,17 @@ func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
 		require.ElementsMatch(t, c.want, got.Entries, name)
 		require.True(t, got.Redelivered)
 	}
+}
+
+// What is in memory here is no loss; what is in flight only to be acknowledged, being trimmed
+// already, is one: XACK will find it gone and not count it.
+func TestReader_CountsNoLossOfWhatItHolds(t *testing.T) {
+	p, _ := newBare(t)
+	c := stream.NewConsumer(nil, "s", "g", "c")
+	r := p.newReader(c, nil)
+	held := entries(1, 2, 3)
+	held[2].Trimmed = true
+	r.inFlight = []*batch{{Batch: stream.Batch{Entries: held}}}
+	r.reportTrimmed([]stream.ID{{Millis: 1}, {Millis: 3}, {Millis: 4}}, r.inFlightIDs())
+	require.Equal(t, 2.0, testutil.ToFloat64(p.Metrics.LostPending.WithLabelValues("s")))
 }
