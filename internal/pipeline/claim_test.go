@@ -46,6 +46,7 @@ func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
 func TestReader_CountsNoLossOfWhatItHolds(t *testing.T) {
 	p, _ := newBare(t)
 	c := stream.NewConsumer(nil, "s", "g", "c")
+	p.waiters = map[*stream.Consumer]*waiter{c: {}}
 	r := p.newReader(c, nil)
 	held := entries(1, 2, 3)
 	held[2].Trimmed = true

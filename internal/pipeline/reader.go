@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"processor/internal/observe"
@@ -155,6 +156,7 @@ func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Bat
 		if asked == 0 {
 			return b, true, nil
 		}
+		r.release()
 		before := b.Bytes
 		came, err := r.consumer.ReadNew(ctx, &b, asked, block)
 		if ctx.Err() != nil && len(b.Entries) > 0 {
@@ -258,19 +260,24 @@ func (r *reader) hand(work context.Context, b *batch) bool {
 	}
 }
 
-// track keeps the batch until it is done, and gives back the memory of those that are.
+// track keeps the batch until it is done.
 func (r *reader) track(b *batch) {
-	still := r.inFlight[:0]
-	for _, f := range r.inFlight {
-		select {
-		case <-f.done:
-			f.Release()
-		default:
-			still = append(still, f)
-		}
-	}
+	r.release()
 	b.handed = time.Now()
-	r.inFlight = append(still, b)
+	r.inFlight = append(r.inFlight, b)
+}
+
+// release gives back the memory of the batches that are done, before the next reply needs some.
+func (r *reader) release() {
+	r.inFlight = slices.DeleteFunc(r.inFlight, func(b *batch) bool {
+		select {
+		case <-b.done:
+			b.Release()
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // wait returns when no batch of this stream is in flight, but for those that took
