@@ -39,14 +39,14 @@ type Config struct {
 	Consumer string   `name:"redis-consumer" env:"REDIS_CONSUMER" placeholder:"NAME" group:"Redis:" help:"Name of this consumer, its own in the group and the same after a restart (default: the host's name)."`
 
 	BatchSize       int           `env:"BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Batches:" help:"Most entries in a batch (default: ${default})."`
-	BatchBytes      int           `env:"BATCH_BYTES" default:"16777216" range:"65536..1073741824" placeholder:"BYTES" group:"Batches:" help:"Size in bytes that a batch should stay below, judged by the entries before it (default: ${default})."`
+	BatchBytes      int           `env:"BATCH_BYTES" default:"16777216" range:"65536..1073741824" placeholder:"BYTES" group:"Batches:" help:"Size in bytes that a batch should stay below, judged by the entries before it; a reply of Redis is given up beyond twice as many (default: ${default})."`
 	Linger          time.Duration `env:"LINGER" default:"5ms" range:"0s..10s" placeholder:"DURATION" group:"Batches:" help:"Least time between two reads of a stream without backlog: bounds commits a second (default: ${default})."`
 	Writers         int           `env:"WRITERS" default:"4" range:"1..64" placeholder:"N" group:"Batches:" help:"Batches written at once, each over a database connection of its own (default: ${default})."`
 	WriteTimeout    time.Duration `env:"WRITE_TIMEOUT" default:"30s" range:"1s..1h" placeholder:"DURATION" group:"Batches:" help:"Longest that one attempt to write a batch may take before it is tried again (default: ${default})."`
 	DeviceCacheSize int           `env:"DEVICE_CACHE_SIZE" default:"100000" range:"1..100000000" placeholder:"DEVICES" group:"Batches:" help:"Devices whose state is kept, the least recently seen go first (default: ${default})."`
 
 	ClaimIdle     time.Duration `env:"CLAIM_IDLE" default:"60s" range:"1s..24h" placeholder:"DURATION" group:"Recovery:" help:"How long an entry may be pending with another consumer before it is taken over (default: ${default})."`
-	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is processed alone, and is a dead letter where it fails for a reason of its own (default: ${default})."`
+	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is processed alone, and is a dead letter where it fails for a reason of its own; after twice as many it is one without being decoded (default: ${default})."`
 	MaxAge        time.Duration `env:"MAX_AGE" default:"87600h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"Oldest fix that becomes a row; older ones are dead letters; 0 is no limit (default: ${default}, ten years)."`
 	MaxFuture     time.Duration `env:"MAX_FUTURE" default:"24h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"How far ahead of now a fix may be to become a row; 0 is no limit (default: ${default})."`
 
