@@ -25,7 +25,7 @@ type benchCmd struct {
 	Rounds    int `env:"BENCH_ROUNDS" default:"5" range:"1..1000" placeholder:"N" group:"Load:" help:"How often to measure everything; medians are reported (default: ${default})."`
 
 	BatchSize int `env:"BENCH_BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Worker:" help:"Most entries in a batch, and rows in a COPY (default: ${default})."`
-	Writers   int `env:"BENCH_WRITERS" default:"4" range:"1..64" placeholder:"N" group:"Worker:" help:"Batches that the worker writes at once (default: ${default})."`
+	Writers   int `env:"BENCH_WRITERS" default:"0" range:"0..64" placeholder:"N" group:"Worker:" help:"Batches that the worker writes at once; 0 is one for each CPU, 2 to 4 (default: ${default})."`
 
 	Replay      bool          `env:"BENCH_REPLAY" group:"Load:" help:"Also drain the same entries once more, with all rows there already."`
 	SkipLatency bool          `env:"BENCH_SKIP_LATENCY" group:"Latency:" help:"Measure throughput alone."`
@@ -68,7 +68,7 @@ func (c *benchCmd) Run(ctx context.Context, out Streams) error {
 		Devices:       c.Devices,
 		Streams:       c.Streams,
 		BatchSize:     c.BatchSize,
-		Writers:       c.Writers,
+		Writers:       service.Writers(c.Writers),
 		Rounds:        c.Rounds,
 		Replay:        c.Replay,
 		LatencyRate:   c.LatencyRate,

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/service"
+
 	"processor/internal/observe"
 )
 
@@ -164,7 +166,7 @@ func TestKubernetes_WorkerHasTimeToStop(t *testing.T) {
 // TestBinary_MemoryIsBoundedInBytes shows the bound: six times BATCH_BYTES for each writer and the reader.
 func TestDeploy_WorkerHasTheMemoryThatBatchesCanTake(t *testing.T) {
 	defaults := variables(t)
-	bound := 6 * number(t, defaults["BATCH_BYTES"]) * (number(t, defaults["WRITERS"]) + 1)
+	bound := 6 * number(t, defaults["BATCH_BYTES"]) * (service.MostWriters + 1)
 	_, c := worker(t)
 	require.Less(t, mebibytes(t, c.Resources.Requests["memory"]), mebibytes(t, c.Resources.Limits["memory"]))
 	ours := map[string]string{}
@@ -228,7 +230,7 @@ func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
 // that is gone and had its hands full must.
 func TestKEDA_PendingTriggerTellsWorkThatWasLeftBehind(t *testing.T) {
 	defaults := variables(t)
-	inHand := number(t, defaults["BATCH_SIZE"])*(number(t, defaults["WRITERS"])+1) + // one reader: one stream
+	inHand := number(t, defaults["BATCH_SIZE"])*(service.MostWriters+1) + // one reader: one stream
 		1000 // that wait alone
 	found := false
 	for _, trigger := range manifests(t, "ScaledObject")[0].Spec.Triggers {

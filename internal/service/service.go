@@ -97,7 +97,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		return fmt.Errorf("read the Redis URL: %w", err)
 	}
 	s.Store, err = store.Open(ctx, s.config.Database.URL, store.Options{
-		Writers:      s.config.Writers,
+		Writers:      Writers(s.config.Writers),
 		WriteTimeout: s.config.WriteTimeout,
 		Logger:       s.logger,
 		Events:       pipeline.StoreEvents(metrics, s.Health),
@@ -107,7 +107,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 	}
 	s.pipeline = &pipeline.Pipeline{
 		Options: pipeline.Options{
-			Writers:         s.config.Writers,
+			Writers:         Writers(s.config.Writers),
 			BatchSize:       s.config.BatchSize,
 			BatchBytes:      s.config.BatchBytes,
 			Linger:          s.config.Linger,
