@@ -28,26 +28,36 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 	defer conn.Release()
 
 	began := time.Now()
-	path, write := PathUpsert, w.upsert
+	var inserted, merged int
+	path := PathUpsert
 	if w.copies(rows) {
-		path, write = PathCopy, w.copy
+		path = PathCopy
+		inserted, merged, err = w.copy(ctx, conn.Conn(), rows)
+	} else {
+		inserted, merged, err = w.upsert(ctx, conn.Conn(), rows)
 	}
-	inserted, merged, err := write(ctx, conn.Conn(), rows)
+	if Classify(err) == BadRow && len(rows) > 1 && len(rows) <= mostIsolated {
+		w.failed(BadRow, err)
+		w.store.caution.start(cautiousBatches)
+		return w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
+	}
 	if err != nil {
-		if errors.Is(context.Cause(ctx), errTimeout) {
-			err = fmt.Errorf("%w: %w", errTimeout, err)
-		}
-		leaveStandby(ctx, conn, err)
-		return err
+		return w.told(ctx, conn, err)
 	}
-	w.store.wrote.Store(time.Now().UnixNano())
-	if wrote := w.store.opts.Events.Wrote; wrote != nil {
-		wrote(path, len(rows), time.Since(began))
-	}
+	w.wrote(path, len(rows), began)
 	r.Inserted += inserted
 	r.Merged += merged
 	r.Unchanged += len(rows) - inserted - merged
 	return nil
+}
+
+// told looks at an error of a connection before that goes back to the pool.
+func (w *Writer) told(ctx context.Context, conn *pgxpool.Conn, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
+		err = fmt.Errorf("%w: %w", errTimeout, err)
+	}
+	leaveStandby(ctx, conn, err)
+	return err
 }
 
 // copies tells whether the rows go by COPY.

@@ -5,25 +5,25 @@ import (
 	"slices"
 )
 
-// A batch that holds a bad row is cut into eighths, so that few rows are sent twice, and near the
-// row into halves, so that there are few commits.
+// A batch that the server refuses is cut into eighths, so that few rows are sent twice, and a small
+// one into halves, so that there are few commits.
 const (
 	manyParts = 8
 	fewRows   = 64
 )
 
-// dividedBatches is how many batches are written in parts after one that held a bad row. A batch
-// that is divided from the start loses one part to the next bad row, and not all that the server
-// did until it met it: half a batch on average, which costs more than all that comes after.
-const dividedBatches = 16
+// partSize is how many rows a part of so many has.
+func partSize(rows int) int {
+	parts := 2
+	if rows > fewRows {
+		parts = manyParts
+	}
+	return (rows + parts - 1) / parts
+}
 
 // divide settles the rows in parts, one after the other.
 func (w *Writer) divide(ctx context.Context, rows []int32, r *Result) error {
-	parts := 2
-	if len(rows) > fewRows {
-		parts = manyParts
-	}
-	for part := range slices.Chunk(rows, (len(rows)+parts-1)/parts) {
+	for part := range slices.Chunk(rows, partSize(len(rows))) {
 		if err := w.settle(ctx, part, r); err != nil {
 			return err
 		}

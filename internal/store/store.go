@@ -53,7 +53,7 @@ type Store struct {
 	opts    Options
 	trouble trouble
 	copies  copyGate
-	splits  countdown    // batches to divide from the start
+	caution countdown    // batches to divide from the start
 	wrote   atomic.Int64 // when rows were last committed, in nanoseconds since 1970
 }
 

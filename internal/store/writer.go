@@ -91,11 +91,12 @@ func (s *Store) NewWriter() *Writer { return &Writer{store: s, source: &copySour
 // Rows are sent sorted by key, so that two replicas with the same rows cannot deadlock. Of
 // positions with one key in the batch, the first in the batch's order counts as the first.
 func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
-	w.batch, w.suspect, w.lone, w.began = batch, batch.Waited, 0, time.Now()
+	w.batch, w.lone, w.began = batch, 0, time.Now()
 	w.sort()
 	w.byCopy = !batch.Redelivered && w.store.copies.allowed()
+	w.suspect = batch.Waited
 	write := w.settle
-	if len(w.order) > fewRows && w.store.splits.take() {
+	if len(w.order) > fewRows && w.store.caution.take() {
 		w.suspect = true
 		write = w.divide
 	}
@@ -134,8 +135,8 @@ func (w *Writer) settle(ctx context.Context, rows []int32, r *Result) error {
 		}
 		switch {
 		case w.dividesFor(class, failures, timeouts) && len(rows) > 1:
-			if class != Unavailable {
-				w.store.splits.start(dividedBatches)
+			if class == Unexpected {
+				w.store.caution.start(cautiousBatches)
 			}
 			// The server has refused all of them, so none is there: what was fresh still is.
 			w.byCopy = w.byCopy && class == BadRow

@@ -189,6 +189,36 @@ func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
 	require.Len(t, failed, 1, "nothing but bad rows was met")
 }
 
+// In a part of a batch the bad rows are found in one transaction: each commit waits for the disk.
+// The rows beside them are counted as they are, also those that were there.
+func TestWriter_FindsBadRowsInOneTransaction(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	var commits []string
+	w := open(t, url, Options{Events: Events{Wrote: func(path string, rows int, _ time.Duration) {
+		commits = append(commits, fmt.Sprint(path, " ", rows))
+	}}}).NewWriter()
+	_, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("d007", 1, 1, `{}`), at("d009", 1, 1, `{}`)}})
+	require.NoError(t, err)
+	commits = nil
+
+	batch := devices(40)
+	for _, i := range []int{3, 4, 39} {
+		batch[i].Speed = 600
+	}
+	batch[9].Attributes = []byte(`{"x": 1}`)
+	got, err := w.Write(t.Context(), Batch{Positions: batch, Redelivered: true})
+	require.NoError(t, err)
+	var rejected []int
+	for _, r := range got.Rejected {
+		rejected = append(rejected, r.Index)
+	}
+	require.Equal(t, []int{3, 4, 39}, rejected)
+	require.Equal(t, []int{35, 1, 1}, []int{got.Inserted, got.Merged, got.Unchanged})
+	require.Equal(t, []string{"upsert 37"}, commits)
+	require.Equal(t, []string{"37"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+}
+
 // The server sends the rows' results before it commits: an error of the commit itself must not
 // pass for success, or entries would be acknowledged that are no rows.
 func TestWriter_CommitFailureIsNoSuccess(t *testing.T) {
@@ -241,35 +271,43 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
 }
 
-// After a bad row batches are written in parts for a while, so that the next one costs less.
-func TestWriter_DividesWhileBadRowsAreAbout(t *testing.T) {
+// After a bad row batches are divided from the start for a while, so that the next one costs less.
+func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 	url := migrated(t)
 	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
-	statements := 0
-	w := open(t, url, Options{Events: Events{Wrote: func(string, int, time.Duration) { statements++ }}}).NewWriter()
+	var commits []string
+	failed := 0
+	w := open(t, url, Options{Events: Events{
+		Wrote:  func(path string, rows int, _ time.Duration) { commits = append(commits, fmt.Sprint(path, " ", rows)) },
+		Failed: func(Class) { failed++ },
+	}}).NewWriter()
 	second := 0
-	write := func(bad ...int) int {
-		var batch []position.Position
-		for i := range 100 {
-			batch = append(batch, at(fmt.Sprintf("d%03d", i), second, 1, `{}`))
+	write := func(bad ...int) []string {
+		batch := devices(100)
+		for i := range batch {
+			batch[i].Timestamp = batch[i].Timestamp.Add(time.Duration(second) * time.Second)
 		}
 		for _, i := range bad {
 			batch[i].Speed = 600
 		}
 		second++
-		statements = 0
+		commits = nil
 		got, err := w.Write(t.Context(), Batch{Positions: batch})
 		require.NoError(t, err)
 		require.Equal(t, 100-len(bad), got.Inserted)
 		require.Len(t, got.Rejected, len(bad))
-		return statements
+		return commits
 	}
-	require.Equal(t, 1, write())
-	write(50)
-	for range dividedBatches {
-		require.Equal(t, manyParts, write())
+	require.Equal(t, []string{"copy 100"}, write())
+	require.Equal(t, []string{"upsert 99"}, write(50))
+	require.Equal(t, 1, failed)
+	for range cautiousBatches {
+		require.Len(t, write(), manyParts)
 	}
-	require.Equal(t, 1, write())
+	require.Equal(t, []string{"copy 100"}, write())
+	require.Equal(t, []string{"upsert 98"}, write(1, 99))
+	require.Len(t, write(1, 50, 99), manyParts, "found in their parts")
+	require.Equal(t, 1+1+3, failed)
 }
 
 // raise is what somebody's trigger does to the rows that match.
