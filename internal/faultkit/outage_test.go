@@ -34,6 +34,10 @@ func TestOutage_PostgresStopsImmediately(t *testing.T) {
 			require.True(t, w.alive())
 			return !w.ready()
 		})
+		Until(t, "readiness names PostgreSQL", func() bool { return w.failing("postgres") != "" })
+		if full() { // beside other tests a time proves nothing
+			require.Less(t, time.Since(began), 10*time.Second)
+		}
 		Until(t, "the outage is over", func() bool {
 			require.True(t, w.alive())
 			require.False(t, w.ready())

@@ -149,6 +149,16 @@ func (w *worker) ready() bool {
 	return code == http.StatusOK
 }
 
+// failing is the error of a check of /readyz; empty while it passes.
+func (w *worker) failing(check string) string {
+	_, body := w.get("/readyz")
+	var r observe.Readiness
+	if json.Unmarshal([]byte(body), &r) != nil {
+		return ""
+	}
+	return r.Checks[check].Error
+}
+
 func (w *worker) alive() bool {
 	code, _ := w.get("/healthz")
 	return code == http.StatusOK
