@@ -262,7 +262,7 @@ func TestRun_EndsWithContext(t *testing.T) {
 
 func TestRun_SaysHowTheWorkerFailed(t *testing.T) {
 	opts, _ := given(t)
-	opts.Writers = 0 // which --writers refuses
+	opts.Writers = 99 // which --writers refuses
 
 	_, err := bench.Run(t.Context(), opts)
 	require.ErrorContains(t, err, "exit status 2")
