@@ -30,7 +30,7 @@ func TestDoctor_PrintsALineACheck(t *testing.T) {
 	broken := r.run("doctor")
 	require.Equal(t, ExitFailure, broken.code)
 	require.Equal(t, "processor: 2 checks failed\n", broken.err)
-	require.Contains(t, broken.out, "failed   postgres  columns: column speed is missing. Mend: ALTER TABLE positions ADD COLUMN speed real\n")
+	require.Contains(t, broken.out, "failed   postgres  columns: column speed is missing. Mend: add column speed of type real\n")
 	require.Equal(t, strings.Count(healthy.out, "\n"), strings.Count(broken.out, "\n"))
 
 	var failed []string

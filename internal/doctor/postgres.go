@@ -71,7 +71,7 @@ func (r *report) postgresServer(s store.Server) {
 	// Entries are acknowledged when the commit is confirmed: from then on this is the only copy.
 	switch {
 	case !s.Fsync:
-		r.warn("durability", "fsync is off: a crash of the machine may lose the whole database", "ALTER SYSTEM SET fsync = on")
+		r.warn("durability", "fsync is off: a crash of the machine may lose the whole database", "fsync = on in postgresql.conf")
 	case s.SynchronousCommit == "off":
 		r.warn("durability", "synchronous_commit is off for this role: the worker turns it on in its sessions, but a pooler in between may not keep that, and a crash of the server would lose acknowledged positions",
 			"synchronous_commit = on for role, database or server")
@@ -158,21 +158,21 @@ func (r *report) columns(columns []store.Column) {
 		at := slices.IndexFunc(columns, func(c store.Column) bool { return c.Name == want.Name })
 		switch {
 		case at < 0:
-			differs("column "+want.Name+" is missing", "ADD COLUMN "+want.Name+" "+want.Type)
+			differs("column "+want.Name+" is missing", "add column "+want.Name+" of type "+want.Type)
 		case columns[at].Type != want.Type:
 			differs(fmt.Sprintf("column %s is %s, not %s", want.Name, columns[at].Type, want.Type),
-				"ALTER COLUMN "+want.Name+" TYPE "+want.Type)
+				"give column "+want.Name+" the type "+want.Type)
 		}
 	}
 	for _, c := range columns {
 		known := slices.ContainsFunc(written, func(w store.Column) bool { return w.Name == c.Name })
 		if !known && c.NotNull && !c.HasDefault {
 			differs(fmt.Sprintf("column %s is NOT NULL without a default, so that no row can be written", c.Name),
-				"ALTER COLUMN "+pgx.Identifier{c.Name}.Sanitize()+" DROP NOT NULL")
+				"let column "+c.Name+" be null, or give it a default")
 		}
 	}
 	if len(wrong) > 0 {
-		r.fail("columns", strings.Join(wrong, "; "), "ALTER TABLE positions "+strings.Join(mends, ", "))
+		r.fail("columns", strings.Join(wrong, "; "), strings.Join(mends, "; "))
 		return
 	}
 	r.ok("columns", "all %d are there, with the right types", len(written))
@@ -187,7 +187,7 @@ func (r *report) hypertable(ctx context.Context, db *store.Inspector, plainAllow
 	switch {
 	case timescale != "" && parseVersion(timescale).before(oldestTimescaleDB):
 		r.fail("timescaledb", fmt.Sprintf("TimescaleDB %s is older than %s: an upsert into a compressed chunk may skip rows", timescale, oldestTimescaleDB),
-			"ALTER EXTENSION timescaledb UPDATE, after installing a newer one")
+			"install a newer TimescaleDB, then update the extension in this database")
 	case timescale != "":
 		r.ok("timescaledb", "TimescaleDB %s", timescale)
 	}
@@ -197,7 +197,7 @@ func (r *report) hypertable(ctx context.Context, db *store.Inspector, plainAllow
 	case plainAllowed:
 		r.warn("hypertable", plain+"; processor.allow_plain_table allows it", "none if that is meant")
 	case timescale == "":
-		r.fail("hypertable", plain+", since the database has no TimescaleDB", "CREATE EXTENSION timescaledb, then "+mendPlain)
+		r.fail("hypertable", plain+", since the database has no TimescaleDB", "enable the extension timescaledb in this database, then "+mendPlain)
 	default:
 		r.fail("hypertable", plain, mendPlain)
 	}
@@ -210,9 +210,9 @@ func (r *report) primaryKey(ctx context.Context, db *store.Inspector) error {
 	case err != nil:
 		return err
 	case len(key) == 0:
-		r.fail("primary key", "positions has none, so that a redelivered position would be a second row, or fail", "ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)")
+		r.fail("primary key", "positions has none, so that a redelivered position would be a second row, or fail", "give positions the primary key (device_id, ts)")
 	case !slices.Equal(key, []string{"device_id", "ts"}):
-		r.fail("primary key", fmt.Sprintf("is (%s), not (device_id, ts)", strings.Join(key, ", ")), "drop it, then ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)")
+		r.fail("primary key", fmt.Sprintf("is (%s), not (device_id, ts)", strings.Join(key, ", ")), "drop it, and give positions the primary key (device_id, ts)")
 	default:
 		r.ok("primary key", "(device_id, ts)")
 	}
@@ -226,7 +226,7 @@ func (r *report) rights(ctx context.Context, db *store.Inspector, role string) e
 		return err
 	case len(missing) > 0:
 		r.fail("rights", fmt.Sprintf("role %s lacks %s on positions", role, strings.Join(missing, ", ")),
-			fmt.Sprintf("GRANT %s ON positions TO %s", strings.Join(missing, ", "), pgx.Identifier{role}.Sanitize()))
+			fmt.Sprintf("give role %s the right %s on positions", role, strings.Join(missing, ", ")))
 	default:
 		r.ok("rights", "role %s may SELECT, INSERT and UPDATE positions", role)
 	}
@@ -237,7 +237,7 @@ func (r *report) migrations(ctx context.Context, db *store.Inspector, role strin
 	missing, err := db.MissingMigrations(ctx)
 	switch {
 	case store.SQLState(err) == "42501": // insufficient_privilege
-		grant := fmt.Sprintf("GRANT SELECT ON %s TO %s", store.MigrationsTable, pgx.Identifier{role}.Sanitize())
+		grant := fmt.Sprintf("give role %s the right SELECT on %s", role, store.MigrationsTable)
 		r.warn("migrations", "could not check: needs SELECT on "+store.MigrationsTable, grant)
 	case err != nil:
 		return err

@@ -104,19 +104,19 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 		want       []string
 	}{
 		"a column is gone": {[]string{"ALTER TABLE positions DROP COLUMN speed"}, []string{
-			"failed columns: column speed is missing. Mend: ALTER TABLE positions ADD COLUMN speed real",
+			"failed columns: column speed is missing. Mend: add column speed of type real",
 		}},
 		"types have changed": {[]string{"ALTER TABLE positions ALTER satellites TYPE integer, ALTER attributes TYPE text"}, []string{
-			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb. Mend: ALTER TABLE positions ALTER COLUMN satellites TYPE smallint, ALTER COLUMN attributes TYPE jsonb",
+			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb. Mend: give column satellites the type smallint; give column attributes the type jsonb",
 		}},
 		"a column must be written": {[]string{"ALTER TABLE positions ADD COLUMN owner text NOT NULL, ADD COLUMN fine text NOT NULL DEFAULT ''"}, []string{
-			"failed columns: column owner is NOT NULL without a default, so that no row can be written. Mend: ALTER TABLE positions ALTER COLUMN \"owner\" DROP NOT NULL",
+			"failed columns: column owner is NOT NULL without a default, so that no row can be written. Mend: let column owner be null, or give it a default",
 		}},
 		"no primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey"}, []string{
-			"failed primary key: positions has none, so that a redelivered position would be a second row, or fail. Mend: ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)",
+			"failed primary key: positions has none, so that a redelivered position would be a second row, or fail. Mend: give positions the primary key (device_id, ts)",
 		}},
 		"another primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey, ADD PRIMARY KEY (ts, device_id)"}, []string{
-			"failed primary key: is (ts, device_id), not (device_id, ts). Mend: drop it, then ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)",
+			"failed primary key: is (ts, device_id), not (device_id, ts). Mend: drop it, and give positions the primary key (device_id, ts)",
 		}},
 		"read-only": {[]string{"ALTER DATABASE :database SET default_transaction_read_only = on"}, []string{
 			"failed writable: transactions are read-only. Mend: default_transaction_read_only = off for role, database or server",
@@ -158,7 +158,7 @@ func TestPostgres_RefusesAPlainTableThatNobodyAskedFor(t *testing.T) {
 	strict := edit(t, allowed, func(_ *url.URL, query url.Values) { query.Del("options") })
 	const plain = "hypertable: positions is a plain table: no chunks, no compression, no retention by chunk"
 	require.Contains(t, check(t, allowed), "warning "+plain+"; processor.allow_plain_table allows it. Mend: none if that is meant")
-	require.Contains(t, check(t, strict), "failed "+plain+", since the database has no TimescaleDB. Mend: CREATE EXTENSION timescaledb, then "+mendPlain)
+	require.Contains(t, check(t, strict), "failed "+plain+", since the database has no TimescaleDB. Mend: enable the extension timescaledb in this database, then "+mendPlain)
 }
 
 func TestPostgres_ChecksRights(t *testing.T) {
@@ -169,8 +169,8 @@ func TestPostgres_ChecksRights(t *testing.T) {
 	limited := edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.User = url.UserPassword(role, "topsecret") })
 
 	found := check(t, limited)
-	require.Contains(t, found, fmt.Sprintf(`failed rights: role %s lacks UPDATE on positions. Mend: GRANT UPDATE ON positions TO "%s"`, role, role))
-	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Mend: GRANT SELECT ON processor_schema_migrations TO "%s"`, role))
+	require.Contains(t, found, fmt.Sprintf(`failed rights: role %s lacks UPDATE on positions. Mend: give role %s the right UPDATE on positions`, role, role))
+	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Mend: give role %s the right SELECT on processor_schema_migrations`, role))
 	require.Contains(t, found, "ok primary key: (device_id, ts)")
 
 	execute(t, databaseURL, "GRANT UPDATE ON positions TO "+role, "GRANT SELECT ON processor_schema_migrations TO "+role)

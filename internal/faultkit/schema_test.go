@@ -51,7 +51,7 @@ func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 		},
 		"revoked right": {
 			`REVOKE INSERT ON positions FROM %s`, `GRANT INSERT ON positions TO %s`,
-			"42501", "GRANT SELECT, INSERT, UPDATE ON positions",
+			"42501", "give the service's role the rights on positions",
 		},
 		"column of another type": {
 			`ALTER TABLE positions ALTER priority TYPE boolean USING priority > 0`, `ALTER TABLE positions ALTER priority TYPE smallint USING priority::integer::smallint`,

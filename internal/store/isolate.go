@@ -18,8 +18,8 @@ const mostIsolated = 512
 const cautiousBatches = 16
 
 // isolate writes the rows in parts, finds the bad ones by halving, and leaves them out, in one
-// transaction: each try has a savepoint. In transactions of their own the parts would cost twenty
-// commits a bad row, each of which waits for the disk.
+// transaction: each try has a savepoint. In transactions of their own the parts would cost a dozen
+// commits a bad row more, each of which waits for the disk.
 //
 // The error is that of the whole, and nothing is written then, or, where the connection broke at
 // the commit, perhaps all.
@@ -81,10 +81,13 @@ func (w *Writer) try(ctx context.Context, tx pgx.Tx, rows []int32, found *Result
 	return w.try(ctx, tx, rows[half:], found)
 }
 
-// wrote notes that rows were committed.
+// wrote notes that rows were committed; none, where all were bad, proves nothing of the server.
 func (w *Writer) wrote(path string, rows int, began time.Time) {
+	if rows == 0 {
+		return
+	}
 	w.store.wrote.Store(time.Now().UnixNano())
-	if wrote := w.store.opts.Events.Wrote; wrote != nil && rows > 0 {
+	if wrote := w.store.opts.Events.Wrote; wrote != nil {
 		wrote(path, rows, time.Since(began))
 	}
 }

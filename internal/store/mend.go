@@ -23,13 +23,13 @@ func Mend(err error) string {
 	}
 	switch pgErr.Code {
 	case insufficientPrivilege:
-		return "GRANT SELECT, INSERT, UPDATE ON positions and USAGE on its schema TO the service's role"
+		return "give the service's role the rights on positions and its schema that docs/sql.md lists"
 	case undefinedTable, invalidSchemaName:
 		return "run processor migrate up; where it finds nothing to do, the table was dropped or renamed, or the role lacks USAGE on its schema or has another search_path"
 	case undefinedColumn:
 		return "bring the column of positions back as sql/migrations has it: it was dropped or renamed; processor doctor names it"
 	case invalidColumnReference: // no unique constraint for ON CONFLICT
-		return "ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)"
+		return "give positions the primary key (device_id, ts)"
 	case invalidCatalogName:
 		return "create the database, or name another in DATABASE_URL"
 	case invalidStatementName, duplicatePreparedStatement:

@@ -251,7 +251,7 @@ func TestStore_CheckSchemaNamesTheMend(t *testing.T) {
 		_, err = conn.Exec(t.Context(), `DO $$ BEGIN CREATE ROLE reader; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT SELECT ON positions TO reader`)
 		require.NoError(t, err)
 		url = with(t, url, "options", "-c role=reader")
-		require.ErrorContains(t, open(t, url, Options{}).CheckSchema(t.Context()), "GRANT SELECT, INSERT, UPDATE ON positions")
+		require.ErrorContains(t, open(t, url, Options{}).CheckSchema(t.Context()), "the rights on positions")
 		_, err = conn.Exec(t.Context(), `DROP OWNED BY reader`)
 		require.NoError(t, err)
 	})
