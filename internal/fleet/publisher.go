@@ -94,7 +94,7 @@ func (p *Publisher) publishBatch(ctx context.Context, batch []Record) error {
 	return err
 }
 
-// newBackoff begins at 50 ms and ends at 2 s, half of it jitter.
+// newBackoff begins at 50 ms and ends at 2 s; each pause is up to a half shorter or longer.
 func newBackoff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2

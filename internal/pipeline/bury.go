@@ -23,12 +23,5 @@ func (w *worker) bury(work context.Context, b *batch) error {
 			Detail: fmt.Sprintf("delivered %d times, over twice --max-deliveries, and not decoded any more: the process seems to end with this entry", b.buried),
 		})
 	}
-	if err := w.deadLetter(work, b); err != nil {
-		return err
-	}
-	if err := w.acknowledge(work, b); err != nil {
-		return err
-	}
-	w.pipeline.step(Acknowledged)
-	return nil
+	return w.settle(work, b)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"processor/internal/observe"
+	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -60,7 +61,7 @@ func (p *Pipeline) newReader(c *stream.Consumer, batches chan<- *batch) *reader 
 func (r *reader) run(ctx, work context.Context) {
 	defer r.loop.Done()
 	defer r.consumer.Close()
-	pause := newBackoff()
+	pause := store.NewBackOff()
 	for ctx.Err() == nil {
 		err := r.read(ctx, work, pause.Reset)
 		if ctx.Err() != nil {

@@ -5,20 +5,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
-
-	"processor/internal/servertest"
 )
 
 // Entries are trimmed while no worker looks: a reader finds that before it reads, and over all
 // replicas it is counted once.
 func TestReader_FindsALossBeforeItReads(t *testing.T) {
-	name := servertest.StreamName(t)
-	c, client := newConsumer(t, name)
+	c, client := newStreamOfTen(t, 3)
+	name := c.Stream()
 	p, log := newBare(t)
-	_, err := c.EnsureGroup(t.Context())
-	require.NoError(t, err)
-	addEntries(t, client, name, 10)
-	read(t, c, 3)
 	require.NoError(t, client.XTrimMaxLen(t.Context(), name, 2).Err())
 
 	other, _ := newConsumer(t, name)

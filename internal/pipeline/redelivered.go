@@ -7,7 +7,7 @@ import (
 )
 
 // handRedelivered hands over the batch, but the entries that were delivered too often one by
-// one: whatever is wrong with them then meets nobody else. It reports false when all work is
+// one, so that a fault in one cannot affect the others. It reports false when all work is
 // given up.
 func (r *reader) handRedelivered(ctx, work context.Context, b stream.Batch) (bool, error) {
 	counts, err := r.consumer.Deliveries(ctx, b)

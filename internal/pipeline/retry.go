@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"processor/internal/store"
 )
 
 // untilDone repeats a command to Redis until it works, or returns the cause of work's end.
@@ -23,7 +25,7 @@ func (w *worker) untilDone(work context.Context, b *batch, what string, command 
 		}
 	}
 	_, err := backoff.Retry(work, func() (struct{}, error) { return struct{}{}, command() },
-		backoff.WithBackOff(newBackoff()), backoff.WithMaxElapsedTime(0), backoff.WithNotify(failed))
+		backoff.WithBackOff(store.NewBackOff()), backoff.WithMaxElapsedTime(0), backoff.WithNotify(failed))
 	if err != nil {
 		return err
 	}
@@ -32,13 +34,4 @@ func (w *worker) untilDone(work context.Context, b *batch, what string, command 
 		p.Health.Recover(condition)
 	}
 	return nil
-}
-
-// newBackoff begins at 50 ms, so that a short trouble costs little, and ends at 2 s, so that a
-// server that is back is used soon; each pause is up to a half longer or shorter, so that replicas
-// do not march in step.
-func newBackoff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2
-	return b
 }

@@ -76,7 +76,7 @@ func (x *waiter) addTo(ids map[stream.ID]bool) {
 // run writes what waits until arrivals is closed; then it tries once more. What is not written by
 // then stays pending for the next start.
 func (x *waiter) run(work context.Context) {
-	pause := newBackoff()
+	pause := store.NewBackOff()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for open := true; open; {

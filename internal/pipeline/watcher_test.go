@@ -35,15 +35,23 @@ func read(t testing.TB, c *stream.Consumer, count int) {
 	require.Equal(t, count, n)
 }
 
-// What lasts is reported once, and meanwhile the other parts of a look go on.
-func TestWatcher_SaysThatItIsBlind(t *testing.T) {
+// newStreamOfTen has ten entries, of which the group was given the first ones.
+func newStreamOfTen(t testing.TB, given int) (*stream.Consumer, redis.UniversalClient) {
+	t.Helper()
 	name := servertest.StreamName(t)
 	c, client := newConsumer(t, name)
-	p, log := newBare(t)
 	_, err := c.EnsureGroup(t.Context())
 	require.NoError(t, err)
 	addEntries(t, client, name, 10)
-	read(t, c, 1)
+	read(t, c, given)
+	return c, client
+}
+
+// What lasts is reported once, and meanwhile the other parts of a look go on.
+func TestWatcher_SaysThatItIsBlind(t *testing.T) {
+	c, client := newStreamOfTen(t, 1)
+	name := c.Stream()
+	p, log := newBare(t)
 	require.NoError(t, client.XTrimMaxLen(t.Context(), name, 7).Err())
 	require.NoError(t, client.Set(t.Context(), stream.DeadKey(name), "no stream", 0).Err())
 

@@ -96,7 +96,11 @@ func (w *worker) process(work context.Context, b *batch) error {
 	w.observe(b, result)
 	w.logRecords(work, b)
 	w.pipeline.step(Observed)
+	return w.settle(work, b)
+}
 
+// settle ends a batch in Redis: dead letters first, then XACK of the rest.
+func (w *worker) settle(work context.Context, b *batch) error {
 	if err := w.deadLetter(work, b); err != nil {
 		return err
 	}

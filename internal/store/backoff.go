@@ -7,10 +7,11 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// newBackoff begins at 50 ms, so that a deadlock costs little, and ends at 2 s, so that a server
-// that is back is used soon; each pause is up to half shorter or longer, so that replicas do not
-// march in step.
-func newBackoff() *backoff.ExponentialBackOff {
+// NewBackOff returns the pauses between attempts at what a server does not do at once: from 50 ms,
+// so that a deadlock costs little, to 2 s, so that a server that is back is used soon; each is up to
+// a half shorter or longer, so that replicas do not march in step. The caller owns it; it is not
+// safe for concurrent use.
+func NewBackOff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2
 	return b

@@ -114,7 +114,7 @@ func (w *Writer) settle(ctx context.Context, rows []int32, r *Result) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	pause := newBackoff()
+	pause := NewBackOff()
 	for failures, timeouts := 0, 0; ; {
 		err := w.attempt(ctx, rows, r)
 		switch {
