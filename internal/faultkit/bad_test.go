@@ -79,7 +79,7 @@ func TestBad_EntriesStandAlone(t *testing.T) {
 func drainWith(t *testing.T, good int, kinds []bad, times int) time.Duration {
 	t.Helper()
 	r := newRig(t)
-	r.config.BatchSize = 2500 // as it is by default
+	r.config.BatchSize, r.config.Writers = 2500, 0 // as they are by default
 	r.execute(`ALTER TABLE positions ADD CONSTRAINT plausible CHECK (NOT attributes @> '{"999": "refuse me"}')`)
 	letters, refused := []string{}, 0
 	parts := max(times*len(kinds), 1)

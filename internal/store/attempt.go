@@ -27,6 +27,14 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 	}
 	defer conn.Release()
 
+	if w.careful && len(rows) > 1 && len(rows) <= mostIsolated {
+		rejected := len(r.Rejected)
+		err := w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
+		if len(r.Rejected) > rejected {
+			w.metBadRow(nil)
+		}
+		return err
+	}
 	began := time.Now()
 	var inserted, merged int
 	path := PathUpsert
@@ -37,8 +45,7 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 		inserted, merged, err = w.upsert(ctx, conn.Conn(), rows)
 	}
 	if Classify(err) == BadRow && len(rows) > 1 && len(rows) <= mostIsolated {
-		w.failed(BadRow, err)
-		w.store.caution.start(cautiousBatches)
+		w.metBadRow(err)
 		return w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
 	}
 	if err != nil {
@@ -49,6 +56,12 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 	r.Merged += merged
 	r.Unchanged += len(rows) - inserted - merged
 	return nil
+}
+
+// metBadRow counts one error for all bad rows that are found together.
+func (w *Writer) metBadRow(err error) {
+	w.failed(BadRow, err)
+	w.store.badRows.start(cautiousBatches)
 }
 
 // told looks at an error of a connection before that goes back to the pool.

@@ -2,22 +2,25 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"processor/db"
 )
 
 // mostIsolated bounds the rows of one transaction in which bad ones are looked for. Larger batches
-// are divided first: their good parts go by COPY.
-const mostIsolated = 512
+// are divided first, so that no transaction, and nothing sent again after its loss, is without bound.
+const mostIsolated = 5000
 
-// cautiousBatches is how many batches are divided from the start after one that held a bad row: the
-// next one then costs a part, and not all that the server did until it met it.
+// cautiousBatches is how many batches are tried part by part from the start after one that held a bad
+// row: the next one then costs a part, and not all that the server did until it met it.
 const cautiousBatches = 16
 
-// isolate writes the rows in parts, finds the bad ones by halving, and leaves them out, in one
+// isolate writes the rows in parts, finds the bad ones by dividing, and leaves them out, in one
 // transaction: each try has a savepoint. In transactions of their own the parts would cost a dozen
 // commits a bad row more, each of which waits for the disk.
 //
@@ -30,10 +33,8 @@ func (w *Writer) isolate(ctx context.Context, conn *pgx.Conn, rows []int32, r *R
 		return fmt.Errorf("begin to look for bad rows: %w", err)
 	}
 	var found Result
-	for part := range slices.Chunk(rows, partSize(len(rows))) {
-		if err = w.try(ctx, tx, part, &found); err != nil {
-			break
-		}
+	if err = db.New(conn).SavePart(ctx); err == nil {
+		err = w.tryParts(ctx, conn, rows, &found)
 	}
 	if err == nil {
 		err = tx.Commit(ctx)
@@ -42,7 +43,11 @@ func (w *Writer) isolate(ctx context.Context, conn *pgx.Conn, rows []int32, r *R
 		_ = tx.Rollback(ctx) // what went wrong is told by err
 		return err
 	}
-	w.wrote(PathUpsert, len(rows)-len(found.Rejected), began)
+	path := PathUpsert
+	if w.byCopy {
+		path = PathCopy
+	}
+	w.wrote(path, len(rows)-len(found.Rejected), began)
 	r.Inserted += found.Inserted
 	r.Merged += found.Merged
 	r.Unchanged += found.Unchanged
@@ -50,35 +55,57 @@ func (w *Writer) isolate(ctx context.Context, conn *pgx.Conn, rows []int32, r *R
 	return nil
 }
 
+func (w *Writer) tryParts(ctx context.Context, conn *pgx.Conn, rows []int32, found *Result) error {
+	for part := range slices.Chunk(rows, partSize(len(rows))) {
+		if err := w.try(ctx, conn, part, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // try writes the rows that the server takes, and rejects the others. After an error the
 // transaction is of no more use.
-func (w *Writer) try(ctx context.Context, tx pgx.Tx, rows []int32, found *Result) error {
-	savepoint, err := tx.Begin(ctx)
-	if err != nil {
+func (w *Writer) try(ctx context.Context, conn *pgx.Conn, rows []int32, found *Result) error {
+	inserted, merged, err := w.tryOnce(ctx, conn, rows)
+	notByCopy := errors.Is(err, errNotByCopy)
+	if err != nil && !notByCopy && Classify(err) != BadRow {
 		return err
 	}
-	inserted, merged, err := w.upsert(ctx, savepoint, rows)
 	if err == nil {
 		found.Inserted += inserted
 		found.Merged += merged
 		found.Unchanged += len(rows) - inserted - merged
-		return savepoint.Commit(ctx)
+		return keepPart(ctx, conn)
 	}
-	if Classify(err) != BadRow {
+	if err := db.New(conn).DropPart(ctx); err != nil {
 		return err
 	}
-	if err := savepoint.Rollback(ctx); err != nil {
-		return err
-	}
-	if len(rows) == 1 {
+	switch {
+	case notByCopy:
+		w.byCopy = false
+		return w.try(ctx, conn, rows, found)
+	case len(rows) == 1:
 		found.Rejected = append(found.Rejected, rejection(int(rows[0]), BadRow, err))
 		return nil
 	}
-	half := len(rows) / 2
-	if err := w.try(ctx, tx, rows[:half], found); err != nil {
+	return w.tryParts(ctx, conn, rows, found)
+}
+
+// tryOnce sends a single row by upsert: COPY converts no types, so only the upsert tells whether the
+// row is at fault.
+func (w *Writer) tryOnce(ctx context.Context, conn *pgx.Conn, rows []int32) (inserted, merged int, err error) {
+	if w.byCopy && len(rows) > 1 && !w.repeats(rows) {
+		return w.copy(ctx, conn, rows)
+	}
+	return w.upsert(ctx, conn, rows)
+}
+
+func keepPart(ctx context.Context, conn *pgx.Conn) error {
+	if err := db.New(conn).KeepPart(ctx); err != nil {
 		return err
 	}
-	return w.try(ctx, tx, rows[half:], found)
+	return db.New(conn).SavePart(ctx)
 }
 
 // wrote notes that rows were committed; none, where all were bad, proves nothing of the server.

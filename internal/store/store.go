@@ -53,7 +53,8 @@ type Store struct {
 	opts    Options
 	trouble trouble
 	copies  copyGate
-	caution countdown    // batches to divide from the start
+	caution countdown    // batches to divide from the start, for an error without a rule
+	badRows countdown    // batches to try part by part from the start
 	wrote   atomic.Int64 // when rows were last committed, in nanoseconds since 1970
 }
 

@@ -71,6 +71,8 @@ type Writer struct {
 	order []int32
 	// byCopy: rows of this batch that are not known to be there may go by COPY.
 	byCopy bool
+	// careful: bad rows are about, so rows are tried part by part from the start.
+	careful bool
 	// suspect: the batch is divided at once for an error without a rule.
 	suspect bool
 	// lone counts the rows that failed alone since the last that was written.
@@ -95,7 +97,11 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 	w.sort()
 	w.byCopy = !batch.Redelivered && w.store.copies.allowed()
 	w.suspect = batch.Waited
+	w.careful = len(w.order) > fewRows && w.store.badRows.take()
 	write := w.settle
+	if w.careful && len(w.order) > mostIsolated {
+		write = w.divide
+	}
 	if len(w.order) > fewRows && w.store.caution.take() {
 		w.suspect = true
 		write = w.divide

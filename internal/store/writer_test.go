@@ -271,7 +271,8 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
 }
 
-// After a bad row batches are divided from the start for a while, so that the next one costs less.
+// After a bad row batches are tried part by part from the start for a while, each in one transaction
+// all the same, so that the next bad row costs less.
 func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 	url := migrated(t)
 	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
@@ -299,15 +300,50 @@ func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 		return commits
 	}
 	require.Equal(t, []string{"copy 100"}, write())
-	require.Equal(t, []string{"upsert 99"}, write(50))
+	require.False(t, w.careful)
+	require.Equal(t, []string{"copy 99"}, write(50))
+	require.False(t, w.careful, "it was not known before")
 	require.Equal(t, 1, failed)
 	for range cautiousBatches {
-		require.Len(t, write(), manyParts)
+		require.Equal(t, []string{"copy 100"}, write())
+		require.True(t, w.careful)
 	}
 	require.Equal(t, []string{"copy 100"}, write())
-	require.Equal(t, []string{"upsert 98"}, write(1, 99))
-	require.Len(t, write(1, 50, 99), manyParts, "found in their parts")
-	require.Equal(t, 1+1+3, failed)
+	require.False(t, w.careful)
+	require.Equal(t, []string{"copy 98"}, write(1, 99))
+	require.Equal(t, []string{"copy 97"}, write(1, 50, 99))
+	require.True(t, w.careful)
+	require.Equal(t, 1+1+1, failed, "once for a batch")
+	for range cautiousBatches {
+		require.Equal(t, []string{"copy 100"}, write())
+		require.True(t, w.careful, "the last bad rows count")
+	}
+	require.Equal(t, []string{"copy 100"}, write())
+	require.False(t, w.careful)
+}
+
+// Where COPY meets a row that is there already, the search goes on by upsert.
+func TestWriter_FindsBadRowsAmongRowsThatAreThere(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	w := open(t, url, Options{}).NewWriter()
+	batch := devices(100)
+	got, err := w.Write(t.Context(), Batch{Positions: batch[60:61]})
+	require.NoError(t, err)
+	require.Equal(t, Result{Inserted: 1}, got)
+
+	batch[10].Speed, batch[99].Speed = 600, 600
+	got, err = w.Write(t.Context(), Batch{Positions: batch})
+	require.NoError(t, err)
+	require.Equal(t, 97, got.Inserted)
+	require.Equal(t, 1, got.Unchanged)
+	require.Len(t, got.Rejected, 2)
+	for i, index := range []int{10, 99} {
+		require.Equal(t, index, got.Rejected[i].Index)
+		require.Equal(t, "23514", got.Rejected[i].SQLState)
+		require.Equal(t, "plausible", got.Rejected[i].Constraint)
+	}
+	require.Len(t, ask(t, url, allRows), 98)
 }
 
 // raise is what somebody's trigger does to the rows that match.
