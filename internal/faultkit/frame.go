@@ -118,7 +118,7 @@ func postgresFrames(r *bufio.Reader) func() (Frame, error) {
 		case 'P': // Parse: name, query
 			name, rest := cString(body)
 			query, _ := cString(rest)
-			statements[name] = strings.Contains(query, "INSERT INTO positions")
+			statements[name] = strings.Contains(query, "name: UpsertPositions ") // sqlc heads each query with its name
 		case 'B': // Bind: portal, name
 			_, rest := cString(body)
 			name, _ := cString(rest)

@@ -27,13 +27,9 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 	}
 	defer conn.Release()
 
-	if w.careful && len(rows) > 1 && len(rows) <= mostIsolated {
-		rejected := len(r.Rejected)
-		err := w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
-		if len(r.Rejected) > rejected {
-			w.metBadRow(nil)
-		}
-		return err
+	isolable := len(rows) > 1 && len(rows) <= mostIsolated
+	if isolable && w.careful {
+		return w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
 	}
 	began := time.Now()
 	var inserted, merged int
@@ -44,8 +40,7 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 	} else {
 		inserted, merged, err = w.upsert(ctx, conn.Conn(), rows)
 	}
-	if Classify(err) == BadRow && len(rows) > 1 && len(rows) <= mostIsolated {
-		w.metBadRow(err)
+	if isolable && Classify(err) == BadRow {
 		return w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
 	}
 	if err != nil {
@@ -56,12 +51,6 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 	r.Merged += merged
 	r.Unchanged += len(rows) - inserted - merged
 	return nil
-}
-
-// metBadRow counts one error for all bad rows that are found together.
-func (w *Writer) metBadRow(err error) {
-	w.failed(BadRow, err)
-	w.store.badRows.start(cautiousBatches)
 }
 
 // told looks at an error of a connection before that goes back to the pool.

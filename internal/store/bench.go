@@ -202,7 +202,7 @@ func (b *Bench) Copy(ctx context.Context, rows *CopyRows, connections int) (took
 				}
 				source.reset(batch, order[:len(batch)])
 				if _, err := queries.CopyPositions(ctx, nil); err != nil {
-					return fmt.Errorf("COPY positions: %w", err)
+					return fmt.Errorf("write rows by COPY: %w", err)
 				}
 			}
 		})

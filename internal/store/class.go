@@ -112,7 +112,7 @@ func classifyState(state string) Class {
 // is right either way.
 func outcomeUnknown(err error) bool {
 	var pgErr *pgconn.PgError
-	return !errors.As(err, &pgErr) && !pgconn.SafeToRetry(err)
+	return err != nil && !errors.As(err, &pgErr) && !pgconn.SafeToRetry(err)
 }
 
 // notSent marks an error from before anything was sent.

@@ -26,7 +26,7 @@ type copyConn struct {
 // CopyFrom implements db.DBTX.
 func (c copyConn) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, _ pgx.CopyFromSource) (int64, error) {
 	if len(columns) != copyColumns {
-		return 0, fmt.Errorf("COPY of %d columns, encoder for %d: CopyPositions and copySource.append must agree", len(columns), copyColumns)
+		return 0, fmt.Errorf("%d columns to copy, encoder for %d: CopyPositions and copySource.append must agree", len(columns), copyColumns)
 	}
 	quoted := make([]string, len(columns))
 	for i, column := range columns {

@@ -13,8 +13,16 @@ import (
 )
 
 // mostIsolated bounds the rows of one transaction in which bad ones are looked for. Larger batches
-// are divided first, so that no transaction, and nothing sent again after its loss, is without bound.
+// are divided first.
 const mostIsolated = 5000
+
+// mostRejected bounds the bad rows of one transaction. Each takes some 15 ms to be found, so a batch
+// of nothing else would never end within the write timeout: it is divided into transactions, down
+// to fewRows, which cannot hold more.
+const mostRejected = fewRows
+
+// errManyBad: too many bad rows for one transaction. Nothing is written.
+var errManyBad = errors.New("too many bad rows for one transaction")
 
 // cautiousBatches is how many batches are tried part by part from the start after one that held a bad
 // row: the next one then costs a part, and not all that the server did until it met it.
@@ -52,6 +60,10 @@ func (w *Writer) isolate(ctx context.Context, conn *pgx.Conn, rows []int32, r *R
 	r.Merged += found.Merged
 	r.Unchanged += found.Unchanged
 	r.Rejected = append(r.Rejected, found.Rejected...)
+	if len(found.Rejected) > 0 {
+		w.failed(BadRow, nil) // one error, however many rows and tries
+		w.store.badRows.start(cautiousBatches)
+	}
 	return nil
 }
 
@@ -68,15 +80,15 @@ func (w *Writer) tryParts(ctx context.Context, conn *pgx.Conn, rows []int32, fou
 // transaction is of no more use.
 func (w *Writer) try(ctx context.Context, conn *pgx.Conn, rows []int32, found *Result) error {
 	inserted, merged, err := w.tryOnce(ctx, conn, rows)
-	notByCopy := errors.Is(err, errNotByCopy)
-	if err != nil && !notByCopy && Classify(err) != BadRow {
-		return err
-	}
 	if err == nil {
 		found.Inserted += inserted
 		found.Merged += merged
 		found.Unchanged += len(rows) - inserted - merged
 		return keepPart(ctx, conn)
+	}
+	notByCopy := errors.Is(err, errNotByCopy)
+	if !notByCopy && Classify(err) != BadRow {
+		return err
 	}
 	if err := db.New(conn).DropPart(ctx); err != nil {
 		return err
@@ -85,6 +97,8 @@ func (w *Writer) try(ctx context.Context, conn *pgx.Conn, rows []int32, found *R
 	case notByCopy:
 		w.byCopy = false
 		return w.try(ctx, conn, rows, found)
+	case len(rows) == 1 && len(found.Rejected) == mostRejected:
+		return errManyBad
 	case len(rows) == 1:
 		found.Rejected = append(found.Rejected, rejection(int(rows[0]), BadRow, err))
 		return nil

@@ -4,13 +4,15 @@ import (
 	"cmp"
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
 	"processor/db"
 	"processor/internal/position"
 )
 
 // upsert sends one statement for the first occurrence of each key, one for the second, and so
 // on, all in one round trip and, since there is one Sync, one implicit transaction.
-func (w *Writer) upsert(ctx context.Context, conn db.DBTX, rows []int32) (inserted, merged int, err error) {
+func (w *Writer) upsert(ctx context.Context, conn *pgx.Conn, rows []int32) (inserted, merged int, err error) {
 	results := db.New(conn).UpsertPositions(ctx, w.split(rows))
 	results.QueryRow(func(_ int, row db.UpsertPositionsRow, rowErr error) {
 		inserted += int(row.Inserted)

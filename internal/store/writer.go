@@ -132,6 +132,8 @@ func (w *Writer) settle(ctx context.Context, rows []int32, r *Result) error {
 		case errors.Is(err, errNotByCopy):
 			w.byCopy = false
 			continue
+		case errors.Is(err, errManyBad):
+			return w.divide(ctx, rows, r)
 		}
 		class := Classify(err)
 		w.failed(class, err)

@@ -279,8 +279,9 @@ func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 	var commits []string
 	failed := 0
 	w := open(t, url, Options{Events: Events{
-		Wrote:  func(path string, rows int, _ time.Duration) { commits = append(commits, fmt.Sprint(path, " ", rows)) },
-		Failed: func(Class) { failed++ },
+		Wrote:         func(path string, rows int, _ time.Duration) { commits = append(commits, fmt.Sprint(path, " ", rows)) },
+		Failed:        func(Class) { failed++ },
+		CommitUnknown: func() { require.Fail(t, "every commit was answered") },
 	}}).NewWriter()
 	second := 0
 	write := func(bad ...int) []string {
@@ -344,6 +345,32 @@ func TestWriter_FindsBadRowsAmongRowsThatAreThere(t *testing.T) {
 		require.Equal(t, "plausible", got.Rejected[i].Constraint)
 	}
 	require.Len(t, ask(t, url, allRows), 98)
+}
+
+// A batch of nothing but bad rows is no transaction that outlasts the write timeout.
+func TestWriter_DividesWhereManyRowsAreBad(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	var commits []string
+	w := open(t, url, Options{Events: Events{
+		Wrote:         func(path string, rows int, _ time.Duration) { commits = append(commits, fmt.Sprint(path, " ", rows)) },
+		Failed:        func(class Class) { require.Equal(t, BadRow, class) },
+		CommitUnknown: func() { require.Fail(t, "every commit was answered") },
+	}}).NewWriter()
+	batch := devices(160)
+	for i := range batch[:mostRejected+1] {
+		batch[i].Speed = 600
+	}
+
+	got, err := w.Write(t.Context(), Batch{Positions: batch})
+	require.NoError(t, err)
+	require.Equal(t, 160-mostRejected-1, got.Inserted)
+	require.Len(t, got.Rejected, mostRejected+1)
+	for i := range got.Rejected {
+		require.Equal(t, i, got.Rejected[i].Index)
+	}
+	require.Equal(t, []string{"copy 15", "upsert 20", "upsert 20", "upsert 20", "upsert 20"}, commits, "in eighths")
+	require.Len(t, ask(t, url, allRows), 160-mostRejected-1)
 }
 
 // raise is what somebody's trigger does to the rows that match.
