@@ -16,9 +16,9 @@ import (
 // are divided first.
 const mostIsolated = 5000
 
-// mostRejected bounds the bad rows of one transaction. Each takes some 15 ms to be found, so a batch
-// of nothing else would never end within the write timeout: it is divided into transactions, down
-// to fewRows, which cannot hold more.
+// mostRejected bounds the bad rows of one transaction. Each takes some 20 ms to be found where all
+// are bad, so a batch of nothing else would not end within the write timeout: it is divided into
+// transactions, down to fewRows, which cannot hold more.
 const mostRejected = fewRows
 
 // errManyBad: too many bad rows for one transaction. Nothing is written.
