@@ -1,6 +1,7 @@
 package faultkit
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,15 +64,20 @@ func TestBad_EntriesStandAlone(t *testing.T) {
 		drainWith(t, good, kinds, times)
 		return
 	}
-	// The best of several attempts: on a busy machine one drain takes twice as long as the next.
-	clean, mixed := time.Hour, time.Hour
-	for range 5 {
-		clean = min(clean, drainWith(t, good, nil, 0))
-		mixed = min(mixed, drainWith(t, good, kinds, times))
+	// A machine that others use is slow for a while, then fast: only drains that follow each other
+	// compare, and of many such pairs the one in the middle.
+	var ratios []float64
+	for range 15 {
+		clean := drainWith(t, good, nil, 0)
+		mixed := drainWith(t, good, kinds, times)
+		ratios = append(ratios, mixed.Seconds()/clean.Seconds())
 		t.Logf("%v without bad entries, %v with %d: %.2f times as long",
-			clean.Round(time.Millisecond), mixed.Round(time.Millisecond), times*len(kinds), mixed.Seconds()/clean.Seconds())
+			clean.Round(time.Millisecond), mixed.Round(time.Millisecond), times*len(kinds), ratios[len(ratios)-1])
 	}
-	require.Less(t, mixed, clean*3/2)
+	slices.Sort(ratios)
+	median := ratios[len(ratios)/2]
+	t.Logf("%.2f times as long in the median, %.2f to %.2f", median, ratios[0], ratios[len(ratios)-1])
+	require.Less(t, median, 1.5)
 }
 
 // drainWith publishes good positions with bad entries among them, and returns how long a worker

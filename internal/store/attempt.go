@@ -27,24 +27,23 @@ func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
 	}
 	defer conn.Release()
 
-	isolable := len(rows) > 1 && len(rows) <= mostIsolated
-	if isolable && w.careful {
-		return w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
+	send := w.send
+	if w.careful && len(rows) > 1 {
+		send = w.isolate
 	}
+	return w.told(ctx, conn, send(ctx, conn.Conn(), rows, r))
+}
+
+// send sends all rows by one statement, or several that are one transaction.
+func (w *Writer) send(ctx context.Context, conn *pgx.Conn, rows []int32, r *Result) error {
 	began := time.Now()
-	var inserted, merged int
-	path := PathUpsert
+	path, write := PathUpsert, w.upsert
 	if w.copies(rows) {
-		path = PathCopy
-		inserted, merged, err = w.copy(ctx, conn.Conn(), rows)
-	} else {
-		inserted, merged, err = w.upsert(ctx, conn.Conn(), rows)
+		path, write = PathCopy, w.copy
 	}
-	if isolable && Classify(err) == BadRow {
-		return w.told(ctx, conn, w.isolate(ctx, conn.Conn(), rows, r))
-	}
+	inserted, merged, err := write(ctx, conn, rows)
 	if err != nil {
-		return w.told(ctx, conn, err)
+		return err
 	}
 	w.wrote(path, len(rows), began)
 	r.Inserted += inserted

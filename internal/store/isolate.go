@@ -12,13 +12,12 @@ import (
 	"processor/db"
 )
 
-// mostIsolated bounds the rows of one transaction in which bad ones are looked for. Larger batches
-// are divided first.
+// mostIsolated bounds the rows of one transaction in which bad ones are looked for.
 const mostIsolated = 5000
 
-// mostRejected bounds the bad rows of one transaction. Each takes some 20 ms to be found where all
-// are bad, so a batch of nothing else would not end within the write timeout: it is divided into
-// transactions, down to fewRows, which cannot hold more.
+// mostRejected bounds the bad rows of one transaction. Each takes 2 to 10 ms to be found, and some
+// 25 ms where every try makes the chunk anew, so a batch of nothing else would not end within the
+// write timeout: it is divided into transactions, down to fewRows, which cannot hold more.
 const mostRejected = fewRows
 
 // errManyBad: too many bad rows for one transaction. Nothing is written.
@@ -27,6 +26,26 @@ var errManyBad = errors.New("too many bad rows for one transaction")
 // cautiousBatches is how many batches are tried part by part from the start after one that held a bad
 // row: the next one then costs a part, and not all that the server did until it met it.
 const cautiousBatches = 16
+
+// search settles rows of which some are bad, or may well be. The first part goes in a transaction of
+// its own: where it makes a chunk, every other writer waits for that until the commit, and finding
+// the bad rows of all the others takes its time.
+func (w *Writer) search(ctx context.Context, rows []int32, r *Result) error {
+	w.careful = true
+	first := 0
+	if len(rows) > fewRows {
+		first = min(partSize(len(rows), fewRows), mostIsolated)
+	}
+	if err := w.settle(ctx, rows[:first], r); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(rows[first:], mostIsolated) {
+		if err := w.settle(ctx, part, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // isolate writes the rows in parts, finds the bad ones by dividing, and leaves them out, in one
 // transaction: each try has a savepoint. In transactions of their own the parts would cost a dozen
@@ -42,7 +61,7 @@ func (w *Writer) isolate(ctx context.Context, conn *pgx.Conn, rows []int32, r *R
 	}
 	var found Result
 	if err = db.New(conn).SavePart(ctx); err == nil {
-		err = w.tryParts(ctx, conn, rows, &found)
+		err = w.tryParts(ctx, conn, rows, false, &found)
 	}
 	if err == nil {
 		err = tx.Commit(ctx)
@@ -60,20 +79,27 @@ func (w *Writer) isolate(ctx context.Context, conn *pgx.Conn, rows []int32, r *R
 	r.Merged += found.Merged
 	r.Unchanged += found.Unchanged
 	r.Rejected = append(r.Rejected, found.Rejected...)
-	if len(found.Rejected) > 0 {
-		w.failed(BadRow, nil) // one error, however many rows and tries
-		w.store.badRows.start(cautiousBatches)
-	}
 	return nil
 }
 
-func (w *Writer) tryParts(ctx context.Context, conn *pgx.Conn, rows []int32, found *Result) error {
-	for part := range slices.Chunk(rows, partSize(len(rows))) {
-		if err := w.try(ctx, conn, part, found); err != nil {
+// mostTriedInHalves: that takes the fewest statements to find a row. Of more rows too many would be
+// sent again and again.
+const mostTriedInHalves = 512
+
+// tryParts tries the rows part by part. Where they were refused as a whole, and the server takes
+// every part but the last, that one holds what it refused, and is not tried as a whole.
+func (w *Writer) tryParts(ctx context.Context, conn *pgx.Conn, rows []int32, refused bool, found *Result) error {
+	size, rejected := partSize(len(rows), mostTriedInHalves), len(found.Rejected)
+	for len(rows) > size {
+		if err := w.try(ctx, conn, rows[:size], found); err != nil {
 			return err
 		}
+		rows = rows[size:]
 	}
-	return nil
+	if refused && len(rows) > 1 && len(found.Rejected) == rejected {
+		return w.tryParts(ctx, conn, rows, true, found)
+	}
+	return w.try(ctx, conn, rows, found)
 }
 
 // try writes the rows that the server takes, and rejects the others. After an error the
@@ -103,7 +129,7 @@ func (w *Writer) try(ctx context.Context, conn *pgx.Conn, rows []int32, found *R
 		found.Rejected = append(found.Rejected, rejection(int(rows[0]), BadRow, err))
 		return nil
 	}
-	return w.tryParts(ctx, conn, rows, found)
+	return w.tryParts(ctx, conn, rows, true, found)
 }
 
 // tryOnce sends a single row by upsert: COPY converts no types, so only the upsert tells whether the

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -71,7 +72,7 @@ type Writer struct {
 	order []int32
 	// byCopy: rows of this batch that are not known to be there may go by COPY.
 	byCopy bool
-	// careful: bad rows are about, so rows are tried part by part from the start.
+	// careful: bad rows are about, so rows are tried part by part. See search.
 	careful bool
 	// suspect: the batch is divided at once for an error without a rule.
 	suspect bool
@@ -97,10 +98,10 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 	w.sort()
 	w.byCopy = !batch.Redelivered && w.store.copies.allowed()
 	w.suspect = batch.Waited
-	w.careful = len(w.order) > fewRows && w.store.badRows.take()
+	w.careful = false
 	write := w.settle
-	if w.careful && len(w.order) > mostIsolated {
-		write = w.divide
+	if len(w.order) > fewRows && w.store.badRows.take() {
+		write = w.search
 	}
 	if len(w.order) > fewRows && w.store.caution.take() {
 		w.suspect = true
@@ -110,6 +111,10 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 	err := write(ctx, w.order, &r)
 	if err == nil {
 		w.store.trouble.over(w)
+	}
+	if slices.ContainsFunc(r.Rejected, func(r Rejection) bool { return r.Class == BadRow }) {
+		w.failed(BadRow, nil) // one error, however many rows and tries
+		w.store.badRows.start(cautiousBatches)
 	}
 	w.batch = Batch{} // the positions are the caller's again
 	return r, err
@@ -136,12 +141,16 @@ func (w *Writer) settle(ctx context.Context, rows []int32, r *Result) error {
 			return w.divide(ctx, rows, r)
 		}
 		class := Classify(err)
-		w.failed(class, err)
+		if class != BadRow { // counted by Write
+			w.failed(class, err)
+		}
 		failures++
 		if errors.Is(err, errTimeout) {
 			timeouts++
 		}
 		switch {
+		case class == BadRow && len(rows) > 1 && !w.careful:
+			return w.search(ctx, rows, r)
 		case w.dividesFor(class, failures, timeouts) && len(rows) > 1:
 			if class == Unexpected {
 				w.store.caution.start(cautiousBatches)

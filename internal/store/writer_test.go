@@ -271,8 +271,8 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
 }
 
-// After a bad row batches are tried part by part from the start for a while, each in one transaction
-// all the same, so that the next bad row costs less.
+// After a bad row batches are tried part by part from the start for a while, so that the next bad row
+// costs less: the first part in a transaction of its own, all others in one.
 func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 	url := migrated(t)
 	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
@@ -300,27 +300,22 @@ func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 		require.Len(t, got.Rejected, len(bad))
 		return commits
 	}
-	require.Equal(t, []string{"copy 100"}, write())
-	require.False(t, w.careful)
-	require.Equal(t, []string{"copy 99"}, write(50))
-	require.False(t, w.careful, "it was not known before")
+	whole, inParts := []string{"copy 100"}, []string{"copy 13", "copy 87"}
+	require.Equal(t, whole, write())
+	require.Zero(t, failed)
+	require.Equal(t, []string{"copy 13", "copy 86"}, write(50))
 	require.Equal(t, 1, failed)
 	for range cautiousBatches {
-		require.Equal(t, []string{"copy 100"}, write())
-		require.True(t, w.careful)
+		require.Equal(t, inParts, write())
 	}
-	require.Equal(t, []string{"copy 100"}, write())
-	require.False(t, w.careful)
-	require.Equal(t, []string{"copy 98"}, write(1, 99))
-	require.Equal(t, []string{"copy 97"}, write(1, 50, 99))
-	require.True(t, w.careful)
+	require.Equal(t, whole, write())
+	require.Equal(t, []string{"copy 12", "copy 86"}, write(1, 99))
+	require.Equal(t, []string{"copy 12", "copy 85"}, write(1, 50, 99))
 	require.Equal(t, 1+1+1, failed, "once for a batch")
 	for range cautiousBatches {
-		require.Equal(t, []string{"copy 100"}, write())
-		require.True(t, w.careful, "the last bad rows count")
+		require.Equal(t, inParts, write(), "the last bad rows count")
 	}
-	require.Equal(t, []string{"copy 100"}, write())
-	require.False(t, w.careful)
+	require.Equal(t, whole, write())
 }
 
 // Where COPY meets a row that is there already, the search goes on by upsert.
@@ -358,19 +353,50 @@ func TestWriter_DividesWhereManyRowsAreBad(t *testing.T) {
 		CommitUnknown: func() { require.Fail(t, "every commit was answered") },
 	}}).NewWriter()
 	batch := devices(160)
-	for i := range batch[:mostRejected+1] {
+	const bad = 20 + mostRejected + 1 // the first part is an eighth, in a transaction of its own
+	for i := range batch[:bad] {
 		batch[i].Speed = 600
 	}
 
 	got, err := w.Write(t.Context(), Batch{Positions: batch})
 	require.NoError(t, err)
-	require.Equal(t, 160-mostRejected-1, got.Inserted)
-	require.Len(t, got.Rejected, mostRejected+1)
+	require.Equal(t, 160-bad, got.Inserted)
+	require.Len(t, got.Rejected, bad)
 	for i := range got.Rejected {
 		require.Equal(t, i, got.Rejected[i].Index)
 	}
-	require.Equal(t, []string{"copy 15", "upsert 20", "upsert 20", "upsert 20", "upsert 20"}, commits, "in eighths")
-	require.Len(t, ask(t, url, allRows), 160-mostRejected-1)
+	require.Equal(t, []string{"copy 7", "copy 18", "copy 18", "copy 18", "copy 14"}, commits, "in eighths")
+	require.Len(t, ask(t, url, allRows), 160-bad)
+}
+
+// A large batch with bad rows is no transaction without bounds either.
+func TestWriter_SearchesALargeBatchInSeveralTransactions(t *testing.T) {
+	url := migrated(t)
+	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	var commits []string
+	w := open(t, url, Options{Events: Events{Wrote: func(path string, rows int, _ time.Duration) {
+		commits = append(commits, fmt.Sprint(path, " ", rows))
+	}}}).NewWriter()
+	const rows = 1500 + 2*mostIsolated + 500
+	batch := devices(rows)
+	for i := range batch {
+		batch[i].DeviceID = fmt.Sprintf("d%05d", i) // in the order in which they are sent
+	}
+	bad := []int{0, 1499, 1500 + mostIsolated, rows - 1}
+	for _, i := range bad {
+		batch[i].Speed = 600
+	}
+
+	got, err := w.Write(t.Context(), Batch{Positions: batch})
+	require.NoError(t, err)
+	var rejected []int
+	for _, r := range got.Rejected {
+		rejected = append(rejected, r.Index)
+	}
+	require.Equal(t, bad, rejected)
+	require.Equal(t, rows-len(bad), got.Inserted)
+	require.Equal(t, []string{"copy 1498", "copy 5000", "copy 4999", "copy 499"}, commits)
+	require.Equal(t, []string{fmt.Sprint(rows - len(bad))}, ask(t, url, `SELECT count(*)::text FROM positions`))
 }
 
 // raise is what somebody's trigger does to the rows that match.
