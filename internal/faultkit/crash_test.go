@@ -40,8 +40,8 @@ func TestCrash_WithARequestOnTheWay(t *testing.T) {
 		"before the commit's answer":         {true, Trap{At: Commit, Answered: true}},
 		"in the middle of a dead letter":     {false, Trap{At: DeadLetter}},
 		"before a dead letter's answer":      {false, Trap{At: DeadLetter, Answered: true}},
-		"before the entries are read":        {false, Trap{At: third(Command("XREADGROUP"))}},
-		"before the answer with the entries": {false, Trap{At: third(Command("XREADGROUP")), Answered: true}},
+		"before the entries are read":        {false, Trap{At: third(Read)}},
+		"before the answer with the entries": {false, Trap{At: third(Read), Answered: true}},
 		"before XACK is sent":                {false, Trap{At: third(Command("XACK"))}},
 		"before XACK's answer":               {false, Trap{At: third(Command("XACK")), Answered: true}},
 	}

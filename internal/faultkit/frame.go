@@ -21,6 +21,8 @@ type Frame struct {
 	// Writes: since the last Sync a statement that writes positions was executed on this
 	// connection (PostgreSQL).
 	Writes bool
+	// Reads: it makes Redis deliver entries, as XREADGROUP or as EXEC of a transaction with it.
+	Reads bool
 
 	raw []byte
 }
@@ -33,6 +35,9 @@ type Moment func(Frame) bool
 func Commit(f Frame) bool {
 	return f.Name == "CopyDone" || f.Name == "Sync" && f.Writes
 }
+
+// Read is the request that makes Redis deliver entries.
+func Read(f Frame) bool { return f.Reads }
 
 // DeadLetter is the script that writes a dead letter and acknowledges its entry: the only one
 // that has the keys of two streams.
@@ -140,6 +145,7 @@ func cString(b []byte) (text string, rest []byte) {
 
 // redisFrames reads commands: *n, then n times $length and the argument.
 func redisFrames(r *bufio.Reader) func() (Frame, error) {
+	multi, reads := false, false // in a transaction, and what that does
 	return func() (Frame, error) {
 		var f Frame
 		n, err := respHeader(r, '*', &f.raw)
@@ -162,6 +168,14 @@ func redisFrames(r *bufio.Reader) func() (Frame, error) {
 				continue
 			}
 			f.Args = append(f.Args, text)
+		}
+		switch f.Name {
+		case "MULTI":
+			multi, reads = true, false
+		case "XREADGROUP":
+			f.Reads, reads = !multi, multi
+		case "EXEC":
+			f.Reads, multi, reads = reads, false, false
 		}
 		return f, nil
 	}

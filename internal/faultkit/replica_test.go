@@ -242,6 +242,40 @@ func TestReplica_EntriesAreTrimmed(t *testing.T) {
 	r.requireExact()
 }
 
+// A stream is trimmed again and again under workers that lag behind: what they did not get is
+// counted to the last entry, over both of them.
+func TestReplica_IsTrimmedAsItLags(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	one := r.start()
+	r.config.Consumer = "other"
+	two := r.start()
+	Until(t, "both are ready", func() bool { return one.ready() && two.ready() })
+	conn, err := pgx.Connect(t.Context(), r.database)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	const rounds, each, kept = 10, 2000, 300
+	for range rounds {
+		_, err = conn.Exec(t.Context(), `BEGIN; LOCK TABLE positions IN EXCLUSIVE MODE`)
+		require.NoError(t, err)
+		r.publish(each) // more than both of them have room for
+		require.NoError(t, r.redis.XTrimMaxLen(t.Context(), r.config.Streams[0], kept).Err())
+		_, err = conn.Exec(t.Context(), `COMMIT`)
+		require.NoError(t, err)
+	}
+	r.awaitDrained()
+	sum := func(metric string) int { return int(one.metric(metric) + two.metric(metric)) }
+	Until(t, "every loss is counted", func() bool {
+		return sum("processor_trimmed_unread_total")+sum(`processor_positions_total{outcome="inserted"}`) >= rounds*each
+	})
+	lost := sum("processor_trimmed_unread_total")
+	t.Logf("%d of %d entries were trimmed unread", lost, rounds*each)
+	require.Positive(t, lost)
+	require.Zero(t, sum("processor_lost_pending_total"), "what was in flight became rows")
+	require.Equal(t, rounds*each-lost, one.stop().Inserted+two.stop().Inserted)
+	require.Equal(t, fmt.Sprint(rounds*each-lost), r.rows())
+}
+
 // Entries in flight are trimmed: they are in the worker's memory and become rows, so they are not
 // reported as lost, although Redis takes them off the pending list.
 func TestReplica_EntriesInFlightAreTrimmed(t *testing.T) {

@@ -43,7 +43,7 @@ func TestWire_ReplyWithTheEntriesIsLost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	redis, _ := r.throughProxies()
-	sprung := redis.Set(Trap{At: third(Command("XREADGROUP")), Answered: true})
+	sprung := redis.Set(Trap{At: third(Read), Answered: true})
 	r.publish(1000)
 	w := r.start()
 	within(t, sprung)

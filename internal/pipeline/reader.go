@@ -112,6 +112,7 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 		}
 		b, backlog, err := r.readNew(ctx, block)
 		at := time.Now()
+		r.pipeline.trimmedUnread(r.consumer.Stream(), b.TrimmedUnread)
 		if len(b.Entries) > 0 && !r.hand(work, &batch{Batch: b}) {
 			return nil
 		}
@@ -133,9 +134,8 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 	return nil
 }
 
-// join makes sure of the group, and looks for entries that were trimmed unread while nobody looked:
-// later versions of Redis count anew at the first read after a gap, and then it cannot be seen any
-// more (redis/redis#13958). What fails here lasts, and is the watcher's to report, or will fail the read.
+// join makes sure of the group, and looks for entries that were trimmed unread while nobody looked.
+// What fails here lasts, and is the watcher's to report, or will fail the read.
 func (r *reader) join(ctx context.Context) error {
 	created, err := r.consumer.EnsureGroup(ctx)
 	if err != nil {

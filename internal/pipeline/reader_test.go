@@ -25,3 +25,27 @@ func TestReader_FindsALossBeforeItReads(t *testing.T) {
 	require.NoError(t, p.newReader(c, nil).join(t.Context()))
 	require.Equal(t, 5.0, testutil.ToFloat64(p.Metrics.TrimmedUnread.WithLabelValues(name)))
 }
+
+// Entries are trimmed between two reads. Where Redis counts them as read with the next read (8.0),
+// that finds them, else whoever looks next: once in either case.
+func TestReader_FindsALossAsItReads(t *testing.T) {
+	c, client := newStreamOfTen(t, 3)
+	name := c.Stream()
+	p, log := newBare(t)
+	r := p.newReader(c, nil)
+	lost := func() float64 { return testutil.ToFloat64(p.Metrics.TrimmedUnread.WithLabelValues(name)) }
+	require.NoError(t, r.join(t.Context()))
+	require.NoError(t, client.XTrimMaxLen(t.Context(), name, 2).Err())
+	require.Zero(t, lost())
+
+	b, _, err := r.readNew(t.Context(), 0)
+	require.NoError(t, err)
+	require.Len(t, b.Entries, 2)
+	p.trimmedUnread(name, b.TrimmedUnread)
+	for range 2 {
+		_, err = p.countTrimmed(t.Context(), c)
+		require.NoError(t, err)
+		require.Equal(t, 5.0, lost())
+	}
+	require.Equal(t, []string{"error entries were trimmed from the stream before they were read; they are lost"}, messages(t, log))
+}

@@ -112,8 +112,16 @@ func (p *Pipeline) countTrimmed(ctx context.Context, c *stream.Consumer) (stream
 	if err != nil || !settled {
 		return stats, err
 	}
-	p.Metrics.TrimmedUnread.WithLabelValues(c.Stream()).Add(float64(stats.TrimmedUnread))
-	p.Logger.Error("entries were trimmed from the stream before they were read; they are lost",
-		"stream", c.Stream(), "entries", stats.TrimmedUnread, "mend", "raise the limit at which the stream is trimmed, or add workers")
+	p.trimmedUnread(c.Stream(), stats.TrimmedUnread)
 	return stats, nil
+}
+
+// trimmedUnread reports entries that were trimmed before they were read, each once over all replicas.
+func (p *Pipeline) trimmedUnread(name string, entries int64) {
+	if entries == 0 {
+		return
+	}
+	p.Metrics.TrimmedUnread.WithLabelValues(name).Add(float64(entries))
+	p.Logger.Error("entries were trimmed from the stream before they were read; they are lost",
+		"stream", name, "entries", entries, "mend", "raise the limit at which the stream is trimmed, or add workers")
 }

@@ -12,11 +12,21 @@ type Batch struct {
 	Bytes int
 	// Redelivered: these entries were delivered before, so their rows may be there already.
 	Redelivered bool
+	// TrimmedUnread counts entries that were trimmed or deleted before the group had them, as far as
+	// Redis counts them as read with these reads. Later Stats do not know of them.
+	TrimmedUnread int64
 
 	replies []*buffer
 }
 
-func (b *Batch) keep(reply *buffer) { b.replies = append(b.replies, reply) }
+// keep holds on to a reply as long as there are entries that lie in it.
+func (b *Batch) keep(reply *buffer, entries int) {
+	if entries == 0 {
+		reply.home.Put(reply)
+		return
+	}
+	b.replies = append(b.replies, reply)
+}
 
 // Release gives the memory of the entries back for further reads: no slice of them may be used
 // any more. A batch that is never released is merely garbage.

@@ -26,10 +26,15 @@ func (replyError) RedisError() {}
 // where *-1 in place of *m stands for a pending entry that is no longer on the stream. The
 // entries are appended to those given and point into reply.
 func parseRead(entries []Entry, reply []byte) ([]Entry, error) {
-	if len(reply) > 0 && reply[0] == '-' {
-		return entries, asReplyError(reply)
-	}
 	r := respReader{buf: reply}
+	return r.read(entries)
+}
+
+// read reads what XREADGROUP replies.
+func (r *respReader) read(entries []Entry) ([]Entry, error) {
+	if err := r.errorReply(); err != nil {
+		return entries, err
+	}
 	streams, err := r.array()
 	if err != nil || streams <= 0 {
 		return entries, err
@@ -45,6 +50,17 @@ func parseRead(entries []Entry, reply []byte) ([]Entry, error) {
 
 func asReplyError(reply []byte) error {
 	return replyError(bytes.TrimRight(reply[1:], "\r\n"))
+}
+
+// errorReply reads the line of an error, and returns nil where something else stands.
+func (r *respReader) errorReply() error {
+	rest := r.buf[r.pos:]
+	if len(rest) == 0 || rest[0] != '-' {
+		return nil
+	}
+	line, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	r.pos += len(line) + len("\r\n")
+	return asReplyError(line)
 }
 
 // respReader walks over a reply that is in memory as a whole.

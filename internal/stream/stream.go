@@ -32,8 +32,7 @@ type Consumer struct {
 	group  string
 	name   string
 
-	wire    *wire    // of the reads; nil while there is none
-	command []string // of ReadNew, for reuse
+	wire    *wire // of the reads; nil while there is none
 	buffers buffers
 }
 
@@ -77,30 +76,49 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 // pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
 // error, which may be a *ReplyTooLargeError, read what is pending.
 func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
-	command := append(c.command[:0], "XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count))
-	if block >= time.Millisecond { // BLOCK 0 would wait for ever
-		command = append(command, "BLOCK", strconv.FormatInt(block.Milliseconds(), 10))
+	n, err := c.readCounted(ctx, batch, count)
+	if redis.HasErrorPrefix(err, "OOM") {
+		// Redis without memory takes nothing into a transaction, and above all has to be read.
+		n, err = c.readPlain(ctx, batch, count, 0)
 	}
-	c.command = append(command, "STREAMS", c.stream, ">")
+	if err == nil && n == 0 && block >= time.Millisecond { // BLOCK 0 would wait for ever
+		n, err = c.readPlain(ctx, batch, count, block)
+	}
+	if err != nil {
+		return 0, c.readError(err)
+	}
+	return n, nil
+}
 
+// readPlain waits for entries. What is added meanwhile comes at once: nothing of it is trimmed unread.
+func (c *Consumer) readPlain(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
+	command := c.readCommand(count)
+	if block > 0 {
+		command = slices.Insert(command, len(command)-3, "BLOCK", strconv.FormatInt(block.Milliseconds(), 10))
+	}
 	buf := c.buffers.get()
-	reply, err := c.send(ctx, count, block+replyTimeout, buf.bytes[:0], c.command...)
+	reply, err := c.send(ctx, count, block+replyTimeout, buf.bytes[:0], command)
 	buf.bytes = reply
 	before := len(batch.Entries)
 	if err == nil {
 		batch.Entries, err = parseRead(batch.Entries, reply)
 	}
 	if err != nil {
-		return 0, c.readError(err)
+		return 0, err
 	}
+	n := len(batch.Entries) - before
 	batch.Bytes += len(reply)
-	batch.keep(buf)
-	return len(batch.Entries) - before, nil
+	batch.keep(buf, n)
+	return n, nil
 }
 
-// send says a command that asks for up to count entries over the connection of the reads, which
-// it opens where there is none, and appends the reply to buf.
-func (c *Consumer) send(ctx context.Context, count int, timeout time.Duration, buf []byte, command ...string) ([]byte, error) {
+func (c *Consumer) readCommand(count int) []string {
+	return []string{"XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count), "STREAMS", c.stream, ">"}
+}
+
+// send says commands, the last of which replies with up to count entries, over the connection of the
+// reads, which it opens where there is none, and appends that reply to buf.
+func (c *Consumer) send(ctx context.Context, count int, timeout time.Duration, buf []byte, commands ...[]string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return buf, err
 	}
@@ -115,7 +133,7 @@ func (c *Consumer) send(ctx context.Context, count int, timeout time.Duration, b
 	if count == 1 {
 		c.wire.maxReply = 0
 	}
-	reply, err := c.wire.do(ctx, timeout, buf, command...)
+	reply, err := c.wire.do(ctx, timeout, buf, commands...)
 	if errors.Is(err, errTooLarge) {
 		err = &ReplyTooLargeError{Entries: count, Bytes: len(reply)}
 	}
@@ -151,7 +169,7 @@ func (c *Consumer) Close() error {
 // there are no more. It does not wait. The error may be a *ReplyTooLargeError.
 func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch, error) {
 	reply, err := c.send(ctx, count, replyTimeout, nil,
-		"XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count), "STREAMS", c.stream, after.String())
+		[]string{"XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count), "STREAMS", c.stream, after.String()})
 	var entries []Entry
 	if err == nil {
 		entries, err = parseRead(nil, reply)

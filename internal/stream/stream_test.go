@@ -9,6 +9,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"processor/internal/sandbox"
+	"processor/internal/servertest"
 )
 
 const shortBlock = 10 * time.Millisecond
@@ -276,10 +279,59 @@ func TestConsumer_FindsWhatWasTrimmedUnread(t *testing.T) {
 		f.add(t, "payload", "x")
 	}
 	require.NoError(t, f.client.XTrimMaxLen(t.Context(), f.stream, 1).Err())
-	_, err = f.readNew(t, 10)
+	batch, err = f.readNew(t, 10)
 	require.NoError(t, err)
 	n, _ = trimmed()
-	require.Equal(t, int64(3), n)
+	require.Equal(t, int64(3), n+batch.TrimmedUnread, "the read finds it where Redis counts anew (8.0), else Stats")
+}
+
+// Entries that are deleted before the group has them: Redis of any version counts them as read once
+// the group has the last one, so only the read that does so can tell.
+func TestConsumer_FindsWhatWasDeletedUnread(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	var added []string
+	for range 10 {
+		added = append(added, f.add(t, "payload", "x").String())
+	}
+	batch, err := f.readNew(t, 3)
+	require.NoError(t, err)
+	require.Zero(t, batch.TrimmedUnread)
+	require.NoError(t, f.client.XDel(t.Context(), f.stream, added[1], added[5], added[7]).Err())
+
+	batch, err = f.readNew(t, 10)
+	require.NoError(t, err)
+	require.Len(t, batch.Entries, 5)
+	require.Equal(t, int64(2), batch.TrimmedUnread, "the other one was read")
+	batch, err = f.readNew(t, 10)
+	require.NoError(t, err)
+	require.Zero(t, batch.TrimmedUnread, "counted once")
+	stats, err := f.Stats(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, stats.TrimmedUnread)
+}
+
+// Redis without memory refuses transactions. It is read all the same.
+func TestConsumer_ReadsWhereRedisHasNoMemory(t *testing.T) {
+	server := servertest.NewRedis(t, sandbox.RedisOptions{})
+	client, err := Connect(server.URL())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	c := NewConsumer(client, "s", "processor", "me")
+	_, err = c.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	f := fixture{client, c}
+	first, second := f.add(t, "payload", "x"), f.add(t, "payload", "y")
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	for _, id := range []ID{first, second} {
+		batch, err := f.readNew(t, 1)
+		require.NoError(t, err)
+		require.Equal(t, []ID{id}, ids(batch))
+	}
+	batch, err := f.readNew(t, 1)
+	require.NoError(t, err)
+	require.Empty(t, batch.Entries)
 }
 
 func TestConsumer_ClaimsFromOthers(t *testing.T) {

@@ -81,7 +81,7 @@ func (w *wire) hello(ctx context.Context, opts *redis.Options) error {
 		commands = append(commands, []string{"SELECT", strconv.Itoa(opts.DB)})
 	}
 	for _, command := range commands {
-		reply, err := w.do(ctx, opts.ReadTimeout, nil, command...)
+		reply, err := w.do(ctx, opts.ReadTimeout, nil, command)
 		if err == nil && reply[0] == '-' {
 			err = asReplyError(reply)
 		}
@@ -92,19 +92,38 @@ func (w *wire) hello(ctx context.Context, opts *redis.Options) error {
 	return nil
 }
 
-// do sends a command and appends its reply, in RESP2 and as it is, to buf. When ctx ends the
-// reply has stopGrace to arrive. After an error the connection is of no use.
-func (w *wire) do(ctx context.Context, timeout time.Duration, buf []byte, command ...string) ([]byte, error) {
+// do sends commands in one go and appends the reply to the last one, in RESP2 and as it is, to
+// buf. Those before it only count where one of them is an error: then that is the reply. When ctx
+// ends the replies have stopGrace to arrive. After an error the connection is of no use.
+func (w *wire) do(ctx context.Context, timeout time.Duration, buf []byte, commands ...[]string) ([]byte, error) {
 	if err := w.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return buf, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Now().Add(stopGrace)) })
 	defer stop()
-	w.out = appendCommand(w.out[:0], command)
+	w.out = w.out[:0]
+	for _, command := range commands {
+		w.out = appendCommand(w.out, command)
+	}
 	if _, err := w.conn.Write(w.out); err != nil {
 		return buf, err
 	}
-	return w.reply(buf)
+	var refused []byte
+	for range len(commands) - 1 {
+		reply, err := w.reply(buf)
+		if err != nil {
+			return reply, err
+		}
+		if reply[len(buf)] == '-' && refused == nil {
+			refused = bytes.Clone(reply[len(buf):])
+		}
+		buf = reply[:len(buf)]
+	}
+	reply, err := w.reply(buf)
+	if err == nil && refused != nil {
+		reply = append(reply[:len(buf)], refused...)
+	}
+	return reply, err
 }
 
 func appendCommand(b []byte, command []string) []byte {

@@ -76,7 +76,7 @@ func TestWire_BoundsAReply(t *testing.T) {
 
 // Whatever comes: no panic, and what is taken for a reply is what was sent.
 func FuzzWire(f *testing.F) {
-	for _, seed := range []string{"*\n", "$9999999999999\r\n", "*-1\r\n", "-NOGROUP x\r\n", "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"} {
+	for _, seed := range []string{"*\n", "$9999999999999\r\n", "*-1\r\n", "-NOGROUP x\r\n", "*3\r\n*1\r\n*4\r\n$4\r\nname\r\n$1\r\ng\r\n$12\r\nentries-read\r\n:3\r\n*-1\r\n*0\r\n", "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
@@ -87,6 +87,7 @@ func FuzzWire(f *testing.F) {
 			return
 		}
 		_, _ = parseRead(nil, reply)
+		_, _ = parseCounted(nil, reply, "g")
 		_, _ = parseClaim(reply)
 		_, _ = parseRange(reply)
 	})
