@@ -222,7 +222,7 @@ func TestQueue_Drops(t *testing.T) {
 }
 
 func TestQueue_WorksInACluster(t *testing.T) {
-	server := servertest.NewRedis(t, sandbox.RedisOptions{ExtraArgs: []string{"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"}})
+	server := servertest.NewRedis(t, sandbox.RedisOptions{Cluster: true})
 	node := newFixtureOn(t, server.URL())
 	require.NoError(t, node.client.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err())
 	require.Eventually(t, func() bool {

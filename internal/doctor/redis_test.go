@@ -187,7 +187,7 @@ func TestRedis_FailsWhereNothingAnswers(t *testing.T) {
 }
 
 func TestRedis_ChecksTheNodesOfACluster(t *testing.T) {
-	server := servertest.NewRedis(t, sandbox.RedisOptions{ExtraArgs: []string{"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"}})
+	server := servertest.NewRedis(t, sandbox.RedisOptions{Cluster: true})
 	node := connect(t, server.URL())
 	send(t, node, "CLUSTER ADDSLOTSRANGE 0 16383")
 	require.Eventually(t, func() bool {

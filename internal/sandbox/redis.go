@@ -26,6 +26,8 @@ type RedisOptions struct {
 	Port int
 	// AppendOnly keeps the append-only file, synced every second: data outlives Restart and Kill.
 	AppendOnly bool
+	// Cluster makes the server a node of a Redis Cluster of its own, without slots.
+	Cluster bool
 	// ExtraArgs follow the arguments that the other options make, as in "--maxmemory", "64mb".
 	ExtraArgs []string
 }
@@ -53,6 +55,18 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 		if r.port, err = freePort(); err != nil {
 			return nil, fmt.Errorf("start redis-server: %w", err)
 		}
+	}
+	if options.Cluster {
+		// By default nodes talk on the port 10,000 above, which somebody else may have.
+		bus, err := freePort()
+		if err != nil {
+			return nil, fmt.Errorf("start redis-server: %w", err)
+		}
+		options.ExtraArgs = append([]string{
+			"--cluster-enabled", "yes",
+			"--cluster-announce-ip", "127.0.0.1",
+			"--cluster-port", strconv.Itoa(bus),
+		}, options.ExtraArgs...)
 	}
 	dir := options.Dir
 	if dir == "" {
