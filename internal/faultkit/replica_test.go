@@ -236,11 +236,13 @@ func TestReplica_EntriesAreTrimmed(t *testing.T) {
 	require.Equal(t, float64(500-pending), sum("processor_trimmed_unread_total"))
 	require.Equal(t, float64(pending), sum("processor_lost_pending_total"))
 	logs := one.Log() + two.Log()
-	require.Equal(t, 1, strings.Count(logs, "entries were trimmed from the stream before they were read; they are lost"))
+	require.Equal(t, 1, strings.Count(logs, lostUnread))
 	require.Contains(t, logs, "pending entries were trimmed from the stream")
 	require.Equal(t, 500, one.stop().Inserted+two.stop().Inserted)
 	r.requireExact()
 }
+
+const lostUnread = "entries were trimmed from the stream before they were read; they are lost"
 
 // A stream is trimmed again and again under workers that lag behind: what they did not get is
 // counted to the last entry, over both of them.
@@ -274,6 +276,11 @@ func TestReplica_IsTrimmedAsItLags(t *testing.T) {
 	require.Zero(t, sum("processor_lost_pending_total"), "what was in flight became rows")
 	require.Equal(t, rounds*each-lost, one.stop().Inserted+two.stop().Inserted)
 	require.Equal(t, fmt.Sprint(rounds*each-lost), r.rows())
+	said := 0
+	for _, line := range append(one.lines(lostUnread), two.lines(lostUnread)...) {
+		said += int(line["entries"].(float64))
+	}
+	require.Equal(t, lost, said, "the log tells of every one")
 }
 
 // Entries in flight are trimmed: they are in the worker's memory and become rows, so they are not

@@ -38,6 +38,9 @@ type reader struct {
 	metLone  bool // a lone entry was handed over
 	oneByOne bool // what is pending is read so, after a reply that was too large
 
+	unsaid int64 // entries that were lost since the log last told of some
+	saidAt time.Time
+
 	claimAt time.Time // when to claim next
 	cursor  stream.Cursor
 }
@@ -61,6 +64,7 @@ func (p *Pipeline) newReader(c *stream.Consumer, batches chan<- *batch) *reader 
 func (r *reader) run(ctx, work context.Context) {
 	defer r.loop.Done()
 	defer r.consumer.Close()
+	defer r.sayLost()
 	pause := store.NewBackOff()
 	for ctx.Err() == nil {
 		err := r.read(ctx, work, pause.Reset)
@@ -112,7 +116,6 @@ func (r *reader) read(ctx, work context.Context, worked func()) error {
 		}
 		b, backlog, err := r.readNew(ctx, block)
 		at := time.Now()
-		r.pipeline.trimmedUnread(r.consumer.Stream(), b.TrimmedUnread)
 		if len(b.Entries) > 0 && !r.hand(work, &batch{Batch: b}) {
 			return nil
 		}
@@ -158,8 +161,9 @@ func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Bat
 			return b, true, nil
 		}
 		r.release()
-		before := b.Bytes
+		bytes, trimmed := b.Bytes, b.TrimmedUnread
 		came, err := r.consumer.ReadNew(ctx, &b, asked, block)
+		r.lost(b.TrimmedUnread - trimmed)
 		if ctx.Err() != nil && len(b.Entries) > 0 {
 			return b, false, nil // the stop came in between: what was read is finished
 		}
@@ -167,13 +171,31 @@ func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Bat
 			return b, false, err
 		}
 		if came > 0 {
-			r.size.observe(came, b.Bytes-before)
+			r.size.observe(came, b.Bytes-bytes)
 		}
 		if came < asked {
 			return b, false, nil
 		}
 		block = 0
 	}
+}
+
+// lost counts entries that were trimmed before they were read. On a stream that is trimmed faster
+// than it is read every read finds some: the log tells of them no more often than the monitor looks.
+func (r *reader) lost(entries int64) {
+	r.unsaid += entries
+	r.pipeline.Metrics.TrimmedUnread.WithLabelValues(r.consumer.Stream()).Add(float64(entries))
+	if time.Since(r.saidAt) >= monitorInterval {
+		r.sayLost()
+	}
+}
+
+func (r *reader) sayLost() {
+	if r.unsaid == 0 {
+		return
+	}
+	r.pipeline.sayTrimmed(r.consumer.Stream(), r.unsaid)
+	r.unsaid, r.saidAt = 0, time.Now()
 }
 
 // reportGroup tells the group's first creation, which is a start, from every later one: then it was

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -41,11 +42,35 @@ func TestReader_FindsALossAsItReads(t *testing.T) {
 	b, _, err := r.readNew(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, b.Entries, 2)
-	p.trimmedUnread(name, b.TrimmedUnread)
 	for range 2 {
 		_, err = p.countTrimmed(t.Context(), c)
 		require.NoError(t, err)
 		require.Equal(t, 5.0, lost())
 	}
 	require.Equal(t, []string{"error entries were trimmed from the stream before they were read; they are lost"}, messages(t, log))
+}
+
+// Every read finds some: the metric has them at once, the log no more often than the monitor looks,
+// and the rest when the reader ends.
+func TestReader_SaysSeldomWhatIsLost(t *testing.T) {
+	c, _ := newStreamOfTen(t, 3)
+	p, log := newBare(t)
+	r := p.newReader(c, nil)
+	r.lost(0)
+	require.Empty(t, messages(t, log))
+	for range 5 {
+		r.lost(2)
+	}
+	require.Equal(t, 10.0, testutil.ToFloat64(p.Metrics.TrimmedUnread.WithLabelValues(c.Stream())))
+	require.Contains(t, log.String(), `"entries":2`)
+	const line = "error entries were trimmed from the stream before they were read; they are lost"
+	require.Equal(t, []string{line}, messages(t, log))
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.run(ended, t.Context())
+	require.Contains(t, log.String(), `"entries":8`)
+	require.Equal(t, []string{line, line}, messages(t, log))
+	r.sayLost()
+	require.Equal(t, []string{line, line}, messages(t, log), "nothing is left to say")
 }

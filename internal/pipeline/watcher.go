@@ -112,16 +112,12 @@ func (p *Pipeline) countTrimmed(ctx context.Context, c *stream.Consumer) (stream
 	if err != nil || !settled {
 		return stats, err
 	}
-	p.trimmedUnread(c.Stream(), stats.TrimmedUnread)
+	p.Metrics.TrimmedUnread.WithLabelValues(c.Stream()).Add(float64(stats.TrimmedUnread))
+	p.sayTrimmed(c.Stream(), stats.TrimmedUnread)
 	return stats, nil
 }
 
-// trimmedUnread reports entries that were trimmed before they were read, each once over all replicas.
-func (p *Pipeline) trimmedUnread(name string, entries int64) {
-	if entries == 0 {
-		return
-	}
-	p.Metrics.TrimmedUnread.WithLabelValues(name).Add(float64(entries))
+func (p *Pipeline) sayTrimmed(name string, entries int64) {
 	p.Logger.Error("entries were trimmed from the stream before they were read; they are lost",
 		"stream", name, "entries", entries, "mend", "raise the limit at which the stream is trimmed, or add workers")
 }

@@ -38,7 +38,7 @@ type Options struct {
 type Events struct {
 	// Wrote: rows were committed by one transaction, over PathCopy or PathUpsert.
 	Wrote func(path string, rows int, took time.Duration)
-	// Failed: one attempt failed.
+	// Failed: one attempt failed; of class BadRow, a batch had rows that were rejected.
 	Failed func(class Class)
 	// CommitUnknown: an attempt broke off after it was sent, so it may have been committed.
 	CommitUnknown func()

@@ -209,11 +209,7 @@ func TestWriter_FindsBadRowsInOneTransaction(t *testing.T) {
 	batch[9].Attributes = []byte(`{"x": 1}`)
 	got, err := w.Write(t.Context(), Batch{Positions: batch, Redelivered: true})
 	require.NoError(t, err)
-	var rejected []int
-	for _, r := range got.Rejected {
-		rejected = append(rejected, r.Index)
-	}
-	require.Equal(t, []int{3, 4, 39}, rejected)
+	require.Equal(t, []int{3, 4, 39}, rejected(got))
 	require.Equal(t, []int{35, 1, 1}, []int{got.Inserted, got.Merged, got.Unchanged})
 	require.Equal(t, []string{"upsert 37"}, commits)
 	require.Equal(t, []string{"37"}, ask(t, url, `SELECT count(*)::text FROM positions`))
@@ -389,11 +385,7 @@ func TestWriter_SearchesALargeBatchInSeveralTransactions(t *testing.T) {
 
 	got, err := w.Write(t.Context(), Batch{Positions: batch})
 	require.NoError(t, err)
-	var rejected []int
-	for _, r := range got.Rejected {
-		rejected = append(rejected, r.Index)
-	}
-	require.Equal(t, bad, rejected)
+	require.Equal(t, bad, rejected(got))
 	require.Equal(t, rows-len(bad), got.Inserted)
 	require.Equal(t, []string{"copy 1498", "copy 5000", "copy 4999", "copy 499"}, commits)
 	require.Equal(t, []string{fmt.Sprint(rows - len(bad))}, ask(t, url, `SELECT count(*)::text FROM positions`))
@@ -408,6 +400,13 @@ func raise(t testing.TB, url, condition, state string) {
 			RETURN NEW;
 		END $$;
 		CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`, condition, state))
+}
+
+func rejected(r Result) (indices []int) {
+	for _, rejection := range r.Rejected {
+		indices = append(indices, rejection.Index)
+	}
+	return indices
 }
 
 func devices(n int) (batch []position.Position) {

@@ -37,26 +37,28 @@ func TestParseCounted_ComparesTheCounts(t *testing.T) {
 		"such a group is not there":     {groupsReply("other", ":3"), twoEntries, groupsReply("other", ":9"), 2, 0},
 		"Redis before 7.0 has no count": {"*1\r\n*2\r\n" + bulkOf("name") + bulkOf("g"), twoEntries, "*0\r\n", 2, 0},
 	}
+	consumer := NewConsumer(nil, "s", "g", "me")
 	for name, c := range cases {
-		got, err := parseCounted(nil, []byte("*3\r\n"+c.before+c.read+c.after), "g")
+		got, err := consumer.parseCounted(nil, []byte("*3\r\n"+c.before+c.read+c.after))
 		require.NoError(t, err, name)
 		require.Len(t, got.entries, c.entries, name)
 		require.Equal(t, len(c.read), got.bytes, name)
-		require.Equal(t, c.missed, got.missed(c.entries), name)
+		require.Equal(t, c.missed, got.trimmedUnread, name)
 	}
 }
 
 func TestParseCounted_TellsErrors(t *testing.T) {
+	consumer := NewConsumer(nil, "s", "g", "me")
 	const missing = "-ERR no such key\r\n"
 	for reply, want := range map[string]string{
 		"-OOM command not allowed\r\n":                            "OOM command not allowed",
 		"*3\r\n" + missing + "-NOGROUP No such key\r\n" + missing: "NOGROUP No such key",
 	} {
-		_, err := parseCounted(nil, []byte(reply), "g")
+		_, err := consumer.parseCounted(nil, []byte(reply))
 		require.EqualError(t, err, want)
 	}
 	for _, reply := range []string{"", "+OK\r\n", "*-1\r\n", "*2\r\n*0\r\n*-1\r\n", "*3\r\n*0\r\n*-1\r\n", "*3\r\n*1\r\n*2\r\n$4\r\nname\r\n*0\r\n*-1\r\n*0\r\n"} {
-		_, err := parseCounted(nil, []byte(reply), "g")
+		_, err := consumer.parseCounted(nil, []byte(reply))
 		require.ErrorIs(t, err, errProtocol, "%q", reply)
 	}
 }

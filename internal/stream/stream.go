@@ -76,13 +76,14 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 // pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
 // error, which may be a *ReplyTooLargeError, read what is pending.
 func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
-	n, err := c.readCounted(ctx, batch, count)
+	n, err := c.readInto(ctx, batch, count, replyTimeout, c.parseCounted, c.countedRead(count)...)
 	if redis.HasErrorPrefix(err, "OOM") {
 		// Redis without memory takes nothing into a transaction, and above all has to be read.
-		n, err = c.readPlain(ctx, batch, count, 0)
+		n, err = c.readInto(ctx, batch, count, replyTimeout, parsePlain, c.readCommand(count, 0, ">"))
 	}
-	if err == nil && n == 0 && block >= time.Millisecond { // BLOCK 0 would wait for ever
-		n, err = c.readPlain(ctx, batch, count, block)
+	if err == nil && n == 0 && block >= time.Millisecond {
+		// What is added while this waits comes at once: nothing of it is trimmed unread.
+		n, err = c.readInto(ctx, batch, count, block+replyTimeout, parsePlain, c.readCommand(count, block, ">"))
 	}
 	if err != nil {
 		return 0, c.readError(err)
@@ -90,30 +91,46 @@ func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block t
 	return n, nil
 }
 
-// readPlain waits for entries. What is added meanwhile comes at once: nothing of it is trimmed unread.
-func (c *Consumer) readPlain(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
-	command := c.readCommand(count)
+func (c *Consumer) readCommand(count int, block time.Duration, after string) []string {
+	command := []string{"XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count)}
 	if block > 0 {
-		command = slices.Insert(command, len(command)-3, "BLOCK", strconv.FormatInt(block.Milliseconds(), 10))
+		command = append(command, "BLOCK", strconv.FormatInt(block.Milliseconds(), 10))
 	}
+	return append(command, "STREAMS", c.stream, after)
+}
+
+// delivered is what a read of new entries brought.
+type delivered struct {
+	entries       []Entry // those that the batch had before, and the new ones
+	bytes         int     // of Redis's reply to XREADGROUP
+	trimmedUnread int64
+}
+
+// parsePlain reads a reply of XREADGROUP. The entries are appended to those given and point into reply.
+func parsePlain(entries []Entry, reply []byte) (delivered, error) {
+	entries, err := parseRead(entries, reply)
+	return delivered{entries: entries, bytes: len(reply)}, err
+}
+
+// readInto adds to the batch what parse finds in the reply to the last of the commands.
+func (c *Consumer) readInto(ctx context.Context, batch *Batch, count int, timeout time.Duration,
+	parse func([]Entry, []byte) (delivered, error), commands ...[]string) (int, error) {
 	buf := c.buffers.get()
-	reply, err := c.send(ctx, count, block+replyTimeout, buf.bytes[:0], command)
-	buf.bytes = reply
-	before := len(batch.Entries)
-	if err == nil {
-		batch.Entries, err = parseRead(batch.Entries, reply)
-	}
+	reply, err := c.send(ctx, count, timeout, buf.bytes[:0], commands...)
 	if err != nil {
 		return 0, err
 	}
-	n := len(batch.Entries) - before
-	batch.Bytes += len(reply)
+	buf.bytes = reply
+	d, err := parse(batch.Entries, reply)
+	if err != nil {
+		return 0, err
+	}
+	n := len(d.entries) - len(batch.Entries)
+	batch.Entries = d.entries
+	batch.Bytes += d.bytes
+	batch.TrimmedUnread += d.trimmedUnread
 	batch.keep(buf, n)
 	return n, nil
-}
-
-func (c *Consumer) readCommand(count int) []string {
-	return []string{"XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count), "STREAMS", c.stream, ">"}
 }
 
 // send says commands, the last of which replies with up to count entries, over the connection of the
@@ -168,8 +185,7 @@ func (c *Consumer) Close() error {
 // those after the given id in their order (XREADGROUP with an id). An empty batch means that
 // there are no more. It does not wait. The error may be a *ReplyTooLargeError.
 func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch, error) {
-	reply, err := c.send(ctx, count, replyTimeout, nil,
-		[]string{"XREADGROUP", "GROUP", c.group, c.name, "COUNT", strconv.Itoa(count), "STREAMS", c.stream, after.String()})
+	reply, err := c.send(ctx, count, replyTimeout, nil, c.readCommand(count, 0, after.String()))
 	var entries []Entry
 	if err == nil {
 		entries, err = parseRead(nil, reply)

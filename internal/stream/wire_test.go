@@ -87,7 +87,7 @@ func FuzzWire(f *testing.F) {
 			return
 		}
 		_, _ = parseRead(nil, reply)
-		_, _ = parseCounted(nil, reply, "g")
+		_, _ = NewConsumer(nil, "s", "g", "me").parseCounted(nil, reply)
 		_, _ = parseClaim(reply)
 		_, _ = parseRange(reply)
 	})
