@@ -18,7 +18,7 @@ func sysProcAttr() *syscall.SysProcAttr {
 // ticks is how many of the kernel's clock ticks make a second: USER_HZ, 100 on every Linux.
 const ticks = 100
 
-// measurable tells whether this system shows CPU and memory of a process.
+// measurable reports whether this system shows CPU and memory of a process.
 func measurable() error {
 	_, err := procfs.NewDefaultFS()
 	return err

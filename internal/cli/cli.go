@@ -35,7 +35,7 @@ type commands struct {
 	Demo    demoCmd    `cmd:"" help:"Show everything at work on servers of its own; needs no set-up."`
 	Status  statusCmd  `cmd:"" help:"Show streams, lag, pending entries, consumers, dead letters and the newest row."`
 	Dlq     dlqCmd     `cmd:"" help:"List, show, replay or drop dead letters."`
-	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and say what to mend."`
+	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and say what to fix."`
 	Bench   benchCmd   `cmd:"" help:"Measure the pipeline against the database's own limit."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 

@@ -23,7 +23,7 @@ type doctorCmd struct {
 
 // Help is called by kong.
 func (c *doctorCmd) Help() string {
-	return `One line a check: ok, warning or failed, what was found, and how to mend it. It changes nothing. Exit code 1 says that a check failed.
+	return `One line a check: ok, warning or failed, what was found, and how to fix it. It changes nothing. Exit code 1 says that a check failed.
 
 Examples:
   processor doctor --redis-url redis://redis:6379/0 --database-url postgres://processor@db/telemetry
@@ -61,7 +61,7 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 			failed++
 		}
 		f.Detail = observe.Scrub(f.Detail, c.Redis.URL, c.Database.URL)
-		f.Mend = observe.Scrub(f.Mend, c.Redis.URL, c.Database.URL)
+		f.Hint = observe.Scrub(f.Hint, c.Redis.URL, c.Database.URL)
 		if c.JSON {
 			err = printJSON(out.Out, f)
 		} else {
@@ -80,8 +80,8 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 func printFinding(w io.Writer, f doctor.Finding) error {
 	colours := map[doctor.State]colour{doctor.OK: green, doctor.Warning: yellow, doctor.Failed: red}
 	line := fmt.Sprintf("%s  %-8s  %s: %s", paint(w, colours[f.State], fmt.Sprintf("%-7s", f.State)), f.Server, printable(f.Check), printable(f.Detail))
-	if f.Mend != "" {
-		line += ". Mend: " + printable(f.Mend)
+	if f.Hint != "" {
+		line += ". Fix: " + printable(f.Hint)
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

@@ -23,14 +23,14 @@ func TestDoctor_PrintsALineACheck(t *testing.T) {
 	require.Empty(t, healthy.err)
 	require.Contains(t, healthy.out, "ok       redis     maxmemory-policy: noeviction\n")
 	require.Contains(t, healthy.out, "ok       postgres  primary key: (device_id, ts)\n")
-	require.Contains(t, healthy.out, "warning  redis     stream "+r.stream+": does not exist. Mend: none where nothing was published yet; else correct REDIS_STREAM\n")
+	require.Contains(t, healthy.out, "warning  redis     stream "+r.stream+": does not exist. Fix: none where nothing was published yet; else correct REDIS_STREAM\n")
 
 	r.sql("ALTER TABLE positions DROP COLUMN speed")
 	r.sql("ALTER TABLE positions DROP CONSTRAINT positions_pkey")
 	broken := r.run("doctor")
 	require.Equal(t, ExitFailure, broken.code)
 	require.Equal(t, "processor: 2 checks failed\n", broken.err)
-	require.Contains(t, broken.out, "failed   postgres  columns: column speed is missing. Mend: add column speed of type real\n")
+	require.Contains(t, broken.out, "failed   postgres  columns: column speed is missing. Fix: add column speed of type real\n")
 	require.Equal(t, strings.Count(healthy.out, "\n"), strings.Count(broken.out, "\n"))
 
 	var failed []string

@@ -60,7 +60,7 @@ const (
 )
 
 // screen is a display that redraws its view in place, below what was said. It leaves the cursor visible
-// and the screen's mode alone, so that a demo that is killed leaves nothing to mend.
+// and the screen's mode alone, so that a demo that is killed leaves nothing to repair.
 type screen struct {
 	out   io.Writer
 	color bool
@@ -110,7 +110,7 @@ func (sc *screen) finish(s snapshot) {
 	sc.say("")
 }
 
-// resized brings the size up to date, and tells whether it was another one before.
+// resized brings the size up to date, and reports whether it was another one before.
 func (sc *screen) resized() bool {
 	cols, rows := sc.size()
 	if cols == sc.cols && rows == sc.rows {

@@ -87,7 +87,7 @@ func (q *queue) trim(ctx context.Context, read uint64) error {
 	return nil
 }
 
-// drained tells whether the group has had and acknowledged everything. Nobody may publish meanwhile.
+// drained reports whether the group has had and acknowledged everything. Nobody may publish meanwhile.
 func (q *queue) drained(ctx context.Context) (bool, error) {
 	newest, err := q.client.XRevRangeN(ctx, q.stream, "+", "-", 1).Result()
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package doctor checks what the worker relies on: servers, versions, settings, schema, rights.
-// It says what it found, and how to mend what is wrong. It changes nothing.
+// It says what it found, and how to fix what is wrong. It changes nothing.
 package doctor
 
 import (
@@ -26,8 +26,8 @@ type Finding struct {
 	Check  string `json:"check"`
 	State  State  `json:"state"`
 	Detail string `json:"detail"`
-	// Mend is what to do about it; empty where State is OK.
-	Mend string `json:"mend,omitempty"`
+	// Hint is what to do about it; empty where State is OK.
+	Hint string `json:"hint,omitempty"`
 }
 
 // report collects the findings on one server.
@@ -40,12 +40,12 @@ func (r *report) ok(check, format string, args ...any) {
 	r.findings = append(r.findings, Finding{r.server, check, OK, fmt.Sprintf(format, args...), ""})
 }
 
-func (r *report) warn(check, detail, mend string) {
-	r.findings = append(r.findings, Finding{r.server, check, Warning, detail, mend})
+func (r *report) warn(check, detail, hint string) {
+	r.findings = append(r.findings, Finding{r.server, check, Warning, detail, hint})
 }
 
-func (r *report) fail(check, detail, mend string) {
-	r.findings = append(r.findings, Finding{r.server, check, Failed, detail, mend})
+func (r *report) fail(check, detail, hint string) {
+	r.findings = append(r.findings, Finding{r.server, check, Failed, detail, hint})
 }
 
 // maxClockDifference: more of it and the delays that the worker measures say nothing.

@@ -26,7 +26,7 @@ func TestReport_Clock(t *testing.T) {
 		}))
 		require.Len(t, r.findings, 1)
 		require.Equal(t, c.state, r.findings[0].State, name)
-		require.Equal(t, c.state == OK, r.findings[0].Mend == "", name)
+		require.Equal(t, c.state == OK, r.findings[0].Hint == "", name)
 	}
 	wrong := errors.New("no answer")
 	require.Equal(t, wrong, (&report{}).clock(t.Context(), func(context.Context) (time.Time, error) { return time.Time{}, wrong }))

@@ -16,7 +16,7 @@ const (
 	deadline = 30 * time.Second
 )
 
-// summary is findings as "state check: detail. Mend: mend", to be compared at once.
+// summary is findings as "state check: detail. Fix: hint", to be compared at once.
 func summary(findings []Finding) []string {
 	var lines []string
 	for _, f := range findings {
@@ -24,8 +24,8 @@ func summary(findings []Finding) []string {
 			f.Detail = "…" // differs from run to run
 		}
 		line := fmt.Sprintf("%s %s: %s", f.State, f.Check, f.Detail)
-		if f.Mend != "" {
-			line += ". Mend: " + f.Mend
+		if f.Hint != "" {
+			line += ". Fix: " + f.Hint
 		}
 		lines = append(lines, line)
 	}

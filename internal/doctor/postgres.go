@@ -22,7 +22,7 @@ func Postgres(ctx context.Context, databaseURL string) []Finding {
 	r := &report{server: "postgres"}
 	db, err := store.Inspect(ctx, databaseURL)
 	if err != nil {
-		r.fail("connection", err.Error(), mendDatabase(err))
+		r.fail("connection", err.Error(), hintDatabase(err))
 		return r.findings
 	}
 	// All there was to ask has been asked: how the connection ends does not matter.
@@ -34,14 +34,14 @@ func Postgres(ctx context.Context, databaseURL string) []Finding {
 		err = r.database(ctx, db, server)
 	}
 	if err != nil {
-		r.fail("connection", err.Error(), mendDatabase(err))
+		r.fail("connection", err.Error(), hintDatabase(err))
 	}
 	return r.findings
 }
 
-func mendDatabase(err error) string {
-	if mend := store.Mend(err); mend != "" {
-		return mend
+func hintDatabase(err error) string {
+	if hint := store.Hint(err); hint != "" {
+		return hint
 	}
 	if store.SQLState(err) == "08P01" { // protocol_violation is what PgBouncer calls it
 		return "PgBouncer refuses a parameter of DATABASE_URL: take it out, or add it to ignore_startup_parameters in pgbouncer.ini"
@@ -145,14 +145,14 @@ func (r *report) pooler(ctx context.Context, db *store.Inspector) error {
 // execMode spells a mode as the URL does: pgx's own words have blanks.
 func execMode(mode pgx.QueryExecMode) string { return strings.ReplaceAll(mode.String(), " ", "_") }
 
-const mendPlain = "create_hypertable as in the migration that creates positions, with migrate_data => TRUE"
+const hintPlain = "create_hypertable as in the migration that creates positions, with migrate_data => TRUE"
 
 // columns compares the table with what the generated code writes.
 func (r *report) columns(columns []store.Column) {
 	written := store.WrittenColumns()
-	var wrong, mends []string
-	differs := func(what, mend string) {
-		wrong, mends = append(wrong, what), append(mends, mend)
+	var wrong, hints []string
+	differs := func(what, hint string) {
+		wrong, hints = append(wrong, what), append(hints, hint)
 	}
 	for _, want := range written {
 		at := slices.IndexFunc(columns, func(c store.Column) bool { return c.Name == want.Name })
@@ -172,7 +172,7 @@ func (r *report) columns(columns []store.Column) {
 		}
 	}
 	if len(wrong) > 0 {
-		r.fail("columns", strings.Join(wrong, "; "), strings.Join(mends, "; "))
+		r.fail("columns", strings.Join(wrong, "; "), strings.Join(hints, "; "))
 		return
 	}
 	r.ok("columns", "all %d are there, with the right types", len(written))
@@ -197,9 +197,9 @@ func (r *report) hypertable(ctx context.Context, db *store.Inspector, plainAllow
 	case plainAllowed:
 		r.warn("hypertable", plain+"; processor.allow_plain_table allows it", "none if that is meant")
 	case timescale == "":
-		r.fail("hypertable", plain+", since the database has no TimescaleDB", "enable the extension timescaledb in this database, then "+mendPlain)
+		r.fail("hypertable", plain+", since the database has no TimescaleDB", "enable the extension timescaledb in this database, then "+hintPlain)
 	default:
-		r.fail("hypertable", plain, mendPlain)
+		r.fail("hypertable", plain, hintPlain)
 	}
 	return nil
 }

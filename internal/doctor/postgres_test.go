@@ -78,7 +78,7 @@ func TestPostgres_IsContentWithWhatTheMigrationsMake(t *testing.T) {
 		version := ask(t, databaseURL, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
 		want = append(want, "ok timescaledb: TimescaleDB "+version, "ok hypertable: positions is a hypertable")
 	} else {
-		want = append(want, "warning hypertable: positions is a plain table: no chunks, no compression, no retention by chunk; processor.allow_plain_table allows it. Mend: none if that is meant")
+		want = append(want, "warning hypertable: positions is a plain table: no chunks, no compression, no retention by chunk; processor.allow_plain_table allows it. Fix: none if that is meant")
 	}
 	require.Equal(t, append(want,
 		"ok primary key: (device_id, ts)",
@@ -104,31 +104,31 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 		want       []string
 	}{
 		"a column is gone": {[]string{"ALTER TABLE positions DROP COLUMN speed"}, []string{
-			"failed columns: column speed is missing. Mend: add column speed of type real",
+			"failed columns: column speed is missing. Fix: add column speed of type real",
 		}},
 		"types have changed": {[]string{"ALTER TABLE positions ALTER satellites TYPE integer, ALTER attributes TYPE text"}, []string{
-			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb. Mend: give column satellites the type smallint; give column attributes the type jsonb",
+			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb. Fix: give column satellites the type smallint; give column attributes the type jsonb",
 		}},
 		"a column must be written": {[]string{"ALTER TABLE positions ADD COLUMN owner text NOT NULL, ADD COLUMN fine text NOT NULL DEFAULT ''"}, []string{
-			"failed columns: column owner is NOT NULL without a default, so that no row can be written. Mend: let column owner be null, or give it a default",
+			"failed columns: column owner is NOT NULL without a default, so that no row can be written. Fix: let column owner be null, or give it a default",
 		}},
 		"no primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey"}, []string{
-			"failed primary key: positions has none, so that a redelivered position would be a second row, or fail. Mend: give positions the primary key (device_id, ts)",
+			"failed primary key: positions has none, so that a redelivered position would be a second row, or fail. Fix: give positions the primary key (device_id, ts)",
 		}},
 		"another primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey, ADD PRIMARY KEY (ts, device_id)"}, []string{
-			"failed primary key: is (ts, device_id), not (device_id, ts). Mend: drop it, and give positions the primary key (device_id, ts)",
+			"failed primary key: is (ts, device_id), not (device_id, ts). Fix: drop it, and give positions the primary key (device_id, ts)",
 		}},
 		"read-only": {[]string{"ALTER DATABASE :database SET default_transaction_read_only = on"}, []string{
-			"failed writable: transactions are read-only. Mend: default_transaction_read_only = off for role, database or server",
+			"failed writable: transactions are read-only. Fix: default_transaction_read_only = off for role, database or server",
 		}},
 		"commits that may be lost": {[]string{"ALTER DATABASE :database SET synchronous_commit = off"}, []string{
-			"warning durability: synchronous_commit is off for this role: the worker turns it on in its sessions, but a pooler in between may not keep that, and a crash of the server would lose acknowledged positions. Mend: synchronous_commit = on for role, database or server",
+			"warning durability: synchronous_commit is off for this role: the worker turns it on in its sessions, but a pooler in between may not keep that, and a crash of the server would lose acknowledged positions. Fix: synchronous_commit = on for role, database or server",
 		}},
 		"no table": {[]string{"DROP TABLE positions"}, []string{
-			"failed table: no table positions in the search path of role :role. Mend: run processor migrate up; or grant USAGE on its schema, or correct search_path",
+			"failed table: no table positions in the search path of role :role. Fix: run processor migrate up; or grant USAGE on its schema, or correct search_path",
 		}},
 		"no migrations table": {[]string{"DROP TABLE processor_schema_migrations"}, []string{
-			"failed migrations: not applied: 20261123000001_create_positions.sql, 20261123000002_positions_columnstore.sql. Mend: run processor migrate up",
+			"failed migrations: not applied: 20261123000001_create_positions.sql, 20261123000002_positions_columnstore.sql. Fix: run processor migrate up",
 		}},
 	}
 	for name, c := range cases {
@@ -157,8 +157,8 @@ func TestPostgres_RefusesAPlainTableThatNobodyAskedFor(t *testing.T) {
 	require.NoError(t, store.MigrateUp(t.Context(), allowed))
 	strict := edit(t, allowed, func(_ *url.URL, query url.Values) { query.Del("options") })
 	const plain = "hypertable: positions is a plain table: no chunks, no compression, no retention by chunk"
-	require.Contains(t, check(t, allowed), "warning "+plain+"; processor.allow_plain_table allows it. Mend: none if that is meant")
-	require.Contains(t, check(t, strict), "failed "+plain+", since the database has no TimescaleDB. Mend: enable the extension timescaledb in this database, then "+mendPlain)
+	require.Contains(t, check(t, allowed), "warning "+plain+"; processor.allow_plain_table allows it. Fix: none if that is meant")
+	require.Contains(t, check(t, strict), "failed "+plain+", since the database has no TimescaleDB. Fix: enable the extension timescaledb in this database, then "+hintPlain)
 }
 
 func TestPostgres_ChecksRights(t *testing.T) {
@@ -169,8 +169,8 @@ func TestPostgres_ChecksRights(t *testing.T) {
 	limited := edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.User = url.UserPassword(role, "topsecret") })
 
 	found := check(t, limited)
-	require.Contains(t, found, fmt.Sprintf(`failed rights: role %s lacks UPDATE on positions. Mend: give role %s the right UPDATE on positions`, role, role))
-	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Mend: give role %s the right SELECT on processor_schema_migrations`, role))
+	require.Contains(t, found, fmt.Sprintf(`failed rights: role %s lacks UPDATE on positions. Fix: give role %s the right UPDATE on positions`, role, role))
+	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Fix: give role %s the right SELECT on processor_schema_migrations`, role))
 	require.Contains(t, found, "ok primary key: (device_id, ts)")
 
 	execute(t, databaseURL, "GRANT UPDATE ON positions TO "+role, "GRANT SELECT ON processor_schema_migrations TO "+role)
@@ -183,7 +183,7 @@ func TestPostgres_KnowsAStandby(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(directory, "standby.signal"), nil, 0o644))
 	require.NoError(t, server.Restart(t.Context()))
 	require.Contains(t, check(t, server.URL("postgres")),
-		"failed writable: is a standby, which takes no writes. Mend: name the primary in DATABASE_URL, or all servers with target_session_attrs=read-write")
+		"failed writable: is a standby, which takes no writes. Fix: name the primary in DATABASE_URL, or all servers with target_session_attrs=read-write")
 }
 
 func TestPostgres_SaysWhyItCannotConnect(t *testing.T) {
@@ -193,11 +193,11 @@ func TestPostgres_SaysWhyItCannotConnect(t *testing.T) {
 		want []string
 	}{
 		"nobody listens": {edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.Host = "127.0.0.1:1" }),
-			[]string{"connection refused", "Mend: start PostgreSQL, or correct host and port in DATABASE_URL"}},
+			[]string{"connection refused", "Fix: start PostgreSQL, or correct host and port in DATABASE_URL"}},
 		"no such database": {edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.Path = "absent" }),
-			[]string{"3D000", "Mend: create the database, or name another in DATABASE_URL"}},
+			[]string{"3D000", "Fix: create the database, or name another in DATABASE_URL"}},
 		"no such role": {edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.User = url.UserPassword("absent", "topsecret") }),
-			[]string{"28", "Mend: correct the role and password in DATABASE_URL"}},
+			[]string{"28", "Fix: correct the role and password in DATABASE_URL"}},
 	}
 	for name, c := range cases {
 		found := check(t, c.url)
@@ -219,12 +219,12 @@ func TestPostgres_KnowsTheModeOfAPooler(t *testing.T) {
 	}{
 		"session mode": {"pool_mode = session", "", "ok pooler: in between, session mode"},
 		"transaction mode": {"pool_mode = transaction", "", "failed pooler: in between, transaction mode, does not keep prepared statements: writing fails with 42P05 or 26000. " +
-			"Mend: add default_query_exec_mode=cache_describe to DATABASE_URL, or set max_prepared_statements in pgbouncer.ini (1.21 or later)"},
+			"Fix: add default_query_exec_mode=cache_describe to DATABASE_URL, or set max_prepared_statements in pgbouncer.ini (1.21 or later)"},
 		"transaction mode, one server connection": {"pool_mode = transaction\ndefault_pool_size = 1", "cache_describe",
 			"ok pooler: in between, transaction mode, and DATABASE_URL asks for no prepared statements" + migrate},
 		"transaction mode, server connections in turn": {"pool_mode = transaction\nserver_round_robin = 1", "describe_exec",
 			"ok pooler: in between, transaction mode, and DATABASE_URL asks for no prepared statements" + migrate},
-		"statement mode": {"pool_mode = statement", "", "failed pooler: in between, statement mode, which refuses transactions. Mend: pool_mode = transaction or session in pgbouncer.ini"},
+		"statement mode": {"pool_mode = statement", "", "failed pooler: in between, statement mode, which refuses transactions. Fix: pool_mode = transaction or session in pgbouncer.ini"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestPostgres_KnowsTheModeOfAPooler(t *testing.T) {
 		require.NoError(t, err)
 		found := check(t, allowed)
 		require.Len(t, found, 1)
-		require.Contains(t, found[0], "Mend: PgBouncer refuses a parameter of DATABASE_URL: take it out, or add it to ignore_startup_parameters in pgbouncer.ini")
+		require.Contains(t, found[0], "Fix: PgBouncer refuses a parameter of DATABASE_URL: take it out, or add it to ignore_startup_parameters in pgbouncer.ini")
 	})
 }
 
@@ -253,7 +253,7 @@ func TestPostgres_RefusesWaysOfSendingThatLoseAttributes(t *testing.T) {
 	for _, mode := range []string{"exec", "simple_protocol"} {
 		found := check(t, edit(t, databaseURL, func(_ *url.URL, query url.Values) { query.Set("default_query_exec_mode", mode) }))
 		require.Contains(t, found, "failed statements: default_query_exec_mode="+mode+" cannot send attributes: every row would be rejected. "+
-			"Mend: take default_query_exec_mode out of DATABASE_URL; where a pooler needs it, cache_describe")
+			"Fix: take default_query_exec_mode out of DATABASE_URL; where a pooler needs it, cache_describe")
 	}
 }
 

@@ -20,7 +20,7 @@ var oldestRedis = version{7, 0, 0}
 func Redis(ctx context.Context, client redis.UniversalClient, streams []string, group string) []Finding {
 	r := &report{server: "redis"}
 	if err := client.Ping(ctx).Err(); err != nil {
-		r.fail("connection", err.Error(), mendConnection(err))
+		r.fail("connection", err.Error(), hintConnection(err))
 		return r.findings
 	}
 	r.ok("connection", "answers")
@@ -38,7 +38,7 @@ func Redis(ctx context.Context, client redis.UniversalClient, streams []string, 
 	return r.findings
 }
 
-func mendConnection(err error) string {
+func hintConnection(err error) string {
 	switch {
 	case redis.IsPermissionError(err):
 		return "ACL SETUSER … +ping"
@@ -107,7 +107,7 @@ func (r *report) unchecked(check, needs string, err error) {
 	case errors.As(err, &refused), errors.Is(err, errNoSetting):
 		r.warn(check, "could not check: "+err.Error(), "look it up where Redis is set up")
 	default:
-		r.fail(check, err.Error(), mendConnection(err))
+		r.fail(check, err.Error(), hintConnection(err))
 	}
 }
 
@@ -213,7 +213,7 @@ func (r *report) stream(ctx context.Context, client redis.UniversalClient, name,
 		r.fail(check, "the key holds something else than a stream", "name another with REDIS_STREAM, or delete the key")
 		return
 	case err != nil:
-		r.fail(check, err.Error(), mendConnection(err))
+		r.fail(check, err.Error(), hintConnection(err))
 		return
 	case !info.Exists:
 		r.warn(check, "does not exist", "none where nothing was published yet; else correct REDIS_STREAM")
@@ -242,13 +242,13 @@ func (r *report) pending(ctx context.Context, client redis.UniversalClient, name
 		}
 	}
 	if trimmed > 0 {
-		r.fail(check, fmt.Sprintf("%s%d pending entries were trimmed before they became rows: those positions are lost", atLeast, trimmed), mendTrimming)
+		r.fail(check, fmt.Sprintf("%s%d pending entries were trimmed before they became rows: those positions are lost", atLeast, trimmed), hintTrimming)
 		return
 	}
 	r.ok(check, "%d", info.Group.Pending)
 }
 
-const mendTrimming = "raise MAXLEN where tcp-ingestion adds entries; add workers, or WRITERS, so that the group keeps up"
+const hintTrimming = "raise MAXLEN where tcp-ingestion adds entries; add workers, or WRITERS, so that the group keeps up"
 
 // nearTrimming is the part of a trimmed stream that unread and pending entries may take.
 const nearTrimming = 0.8
@@ -264,7 +264,7 @@ func (r *report) unread(ctx context.Context, client redis.UniversalClient, name,
 	}
 	switch {
 	case s.TrimmedUnread > 0:
-		r.fail(check, fmt.Sprintf("%d entries were trimmed before they were read: those positions are lost", s.TrimmedUnread), mendTrimming)
+		r.fail(check, fmt.Sprintf("%d entries were trimmed before they were read: those positions are lost", s.TrimmedUnread), hintTrimming)
 		return
 	case s.Added == s.Length:
 		r.ok(check, "nothing was trimmed yet")
@@ -276,7 +276,7 @@ func (r *report) unread(ctx context.Context, client redis.UniversalClient, name,
 	// Pending entries may have been trimmed as well.
 	backlog := min(*s.Lag+s.Pending, s.Length)
 	if float64(backlog) > nearTrimming*float64(s.Length) {
-		r.warn(check, fmt.Sprintf("is trimmed, and %d of its %d entries are unread or pending: soon positions will be lost", backlog, s.Length), mendTrimming)
+		r.warn(check, fmt.Sprintf("is trimmed, and %d of its %d entries are unread or pending: soon positions will be lost", backlog, s.Length), hintTrimming)
 		return
 	}
 	r.ok(check, "is trimmed; %d of its %d entries are unread or pending", backlog, s.Length)

@@ -64,22 +64,22 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 		want        []string
 	}{
 		{"eviction", []string{"CONFIG SET maxmemory-policy allkeys-lru"}, []string{"CONFIG SET maxmemory-policy noeviction"}, []string{
-			"failed maxmemory-policy: allkeys-lru: Redis may evict a stream, and with it positions that are not rows yet. Mend: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"failed maxmemory-policy: allkeys-lru: Redis may evict a stream, and with it positions that are not rows yet. Fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
 		}},
 		{"persistence at will", []string{"CONFIG SET appendfsync no"}, []string{"CONFIG SET appendfsync everysec"}, []string{
-			"warning persistence: append-only file is synced when the system likes (appendfsync no): a crash of the machine may lose half a minute. Mend: CONFIG SET appendfsync everysec, and the same in redis.conf",
+			"warning persistence: append-only file is synced when the system likes (appendfsync no): a crash of the machine may lose half a minute. Fix: CONFIG SET appendfsync everysec, and the same in redis.conf",
 		}},
 		{"a replica", []string{"REPLICAOF 127.0.0.1 1"}, []string{"REPLICAOF NO ONE"}, []string{
-			"failed role: is a replica, which takes no writes. Mend: name the primary in REDIS_URL, or let Sentinel find it: ?master_name=",
+			"failed role: is a replica, which takes no writes. Fix: name the primary in REDIS_URL, or let Sentinel find it: ?master_name=",
 		}},
 		{"no stream", []string{"DEL s"}, consumed, []string{
-			"warning stream s: does not exist. Mend: none where nothing was published yet; else correct REDIS_STREAM",
+			"warning stream s: does not exist. Fix: none where nothing was published yet; else correct REDIS_STREAM",
 		}},
 		{"no stream, but text", []string{"SET s text"}, consumed, []string{
-			"failed stream s: the key holds something else than a stream. Mend: name another with REDIS_STREAM, or delete the key",
+			"failed stream s: the key holds something else than a stream. Fix: name another with REDIS_STREAM, or delete the key",
 		}},
 		{"no group", []string{"XGROUP DESTROY s p"}, consumed, []string{
-			"warning stream s: has no consumer group p. Mend: none: the worker makes it at the beginning of the stream; else correct REDIS_GROUP",
+			"warning stream s: has no consumer group p. Fix: none: the worker makes it at the beginning of the stream; else correct REDIS_GROUP",
 		}},
 		{"trimmed behind the group", []string{"XACK s p 3-0 4-0", "XTRIM s MINID 3-0", "XREADGROUP GROUP p c COUNT 3 STREAMS s >", "XACK s p 5-0 6-0 7-0"}, consumed, []string{
 			"ok stream s: 8 entries, group p with 1 consumers",
@@ -88,26 +88,26 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 		}},
 		{"trimmed close to the group", []string{"XTRIM s MINID 3-0"}, consumed, []string{
 			"ok stream s: 8 entries, group p with 1 consumers",
-			"warning trimming of s: is trimmed, and 8 of its 8 entries are unread or pending: soon positions will be lost. Mend: " + mendTrimming,
+			"warning trimming of s: is trimmed, and 8 of its 8 entries are unread or pending: soon positions will be lost. Fix: " + hintTrimming,
 		}},
 		{"trimmed into pending entries", []string{"XTRIM s MINID 5-0"}, consumed, []string{
 			"ok stream s: 6 entries, group p with 1 consumers",
-			"warning trimming of s: is trimmed, and 6 of its 6 entries are unread or pending: soon positions will be lost. Mend: " + mendTrimming,
-			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Mend: " + mendTrimming,
+			"warning trimming of s: is trimmed, and 6 of its 6 entries are unread or pending: soon positions will be lost. Fix: " + hintTrimming,
+			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Fix: " + hintTrimming,
 		}},
 		{"trimmed into unread entries", []string{"XTRIM s MINID 8-0"}, consumed, []string{
 			"ok stream s: 3 entries, group p with 1 consumers",
-			"failed trimming of s: 3 entries were trimmed before they were read: those positions are lost. Mend: " + mendTrimming,
-			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Mend: " + mendTrimming,
+			"failed trimming of s: 3 entries were trimmed before they were read: those positions are lost. Fix: " + hintTrimming,
+			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Fix: " + hintTrimming,
 		}},
 		{"everything trimmed", []string{"XTRIM s MAXLEN 0"}, consumed, []string{
 			"ok stream s: 0 entries, group p with 1 consumers",
-			"failed trimming of s: 6 entries were trimmed before they were read: those positions are lost. Mend: " + mendTrimming,
-			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Mend: " + mendTrimming,
+			"failed trimming of s: 6 entries were trimmed before they were read: those positions are lost. Fix: " + hintTrimming,
+			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Fix: " + hintTrimming,
 		}},
 		{"an unread entry deleted", []string{"XDEL s 7-0"}, consumed, []string{
 			"ok stream s: 9 entries, group p with 1 consumers",
-			"warning trimming of s: is trimmed, and Redis cannot tell how much is unread, since entries were deleted (XDEL). Mend: none: Redis can tell again when the group has read on",
+			"warning trimming of s: is trimmed, and Redis cannot tell how much is unread, since entries were deleted (XDEL). Fix: none: Redis can tell again when the group has read on",
 		}},
 	}
 	for _, c := range cases {
@@ -123,7 +123,7 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 func TestRedis_WarnsWithoutPersistence(t *testing.T) {
 	client := connect(t, servertest.NewRedis(t, sandbox.RedisOptions{}).URL())
 	require.Contains(t, summary(Redis(t.Context(), client, []string{"s"}, "p")),
-		"warning persistence: append-only file is off: a crash of Redis loses entries that are not rows yet. Mend: CONFIG SET appendonly yes, and the same in redis.conf")
+		"warning persistence: append-only file is off: a crash of Redis loses entries that are not rows yet. Fix: CONFIG SET appendonly yes, and the same in redis.conf")
 }
 
 func TestRedis_WarnsWhatAnACLForbids(t *testing.T) {
@@ -139,16 +139,16 @@ func TestRedis_WarnsWhatAnACLForbids(t *testing.T) {
 
 	send(t, admin, "ACL SETUSER limited -config|get")
 	require.Equal(t, []string{
-		"warning persistence: could not check: needs +config|get. Mend: ACL SETUSER … +config|get",
+		"warning persistence: could not check: needs +config|get. Fix: ACL SETUSER … +config|get",
 	}, changed(full, check()))
 
 	send(t, admin, "ACL SETUSER limited -info -time")
 	require.Equal(t, []string{
-		"warning version: could not check: needs +info. Mend: ACL SETUSER … +info",
-		"warning role: could not check: needs +info. Mend: ACL SETUSER … +info",
-		"warning maxmemory-policy: could not check: needs +config|get. Mend: ACL SETUSER … +config|get",
-		"warning persistence: could not check: needs +info. Mend: ACL SETUSER … +info",
-		"warning clock: could not check: needs +time. Mend: ACL SETUSER … +time",
+		"warning version: could not check: needs +info. Fix: ACL SETUSER … +info",
+		"warning role: could not check: needs +info. Fix: ACL SETUSER … +info",
+		"warning maxmemory-policy: could not check: needs +config|get. Fix: ACL SETUSER … +config|get",
+		"warning persistence: could not check: needs +info. Fix: ACL SETUSER … +info",
+		"warning clock: could not check: needs +time. Fix: ACL SETUSER … +time",
 	}, changed(full, check()))
 
 	send(t, admin, "ACL SETUSER limited resetkeys")
@@ -160,12 +160,12 @@ func TestRedis_WarnsWhatAnACLForbids(t *testing.T) {
 	found = check()
 	require.Len(t, found, 1)
 	require.Contains(t, found[0], "failed connection: ")
-	require.Contains(t, found[0], "Mend: ACL SETUSER … +ping")
+	require.Contains(t, found[0], "Fix: ACL SETUSER … +ping")
 
 	send(t, admin, "ACL SETUSER limited >other <topsecret")
 	found = check()
 	require.Len(t, found, 1)
-	require.Contains(t, found[0], "Mend: correct user and password in REDIS_URL")
+	require.Contains(t, found[0], "Fix: correct user and password in REDIS_URL")
 	require.NotContains(t, found[0], "topsecret")
 }
 
@@ -183,7 +183,7 @@ func TestRedis_FailsWhereNothingAnswers(t *testing.T) {
 	found := summary(Redis(t.Context(), client, []string{"s"}, "p"))
 	require.Len(t, found, 1)
 	require.Contains(t, found[0], "failed connection: ")
-	require.Contains(t, found[0], "Mend: start Redis")
+	require.Contains(t, found[0], "Fix: start Redis")
 }
 
 func TestRedis_ChecksTheNodesOfACluster(t *testing.T) {

@@ -17,6 +17,6 @@ func TestMain(m *testing.M) {
 	servertest.Main(m)
 }
 
-// full tells whether the long scenarios run at full length, with the figures of the issue that
+// full reports whether the long scenarios run at full length, with the figures of the issue that
 // asked for them.
 func full() bool { return os.Getenv("FAULTKIT_SCALE") == "full" }

@@ -94,8 +94,8 @@ func TestPooler_InTransactionMode(t *testing.T) {
 	const setting = "add default_query_exec_mode=cache_describe to DATABASE_URL"
 	Until(t, "it is said which setting makes it work", func() bool {
 		for _, line := range w.lines(held) {
-			if mend, _ := line["mend"].(string); len(mend) > 0 {
-				require.Contains(t, mend, setting)
+			if hint, _ := line["hint"].(string); len(hint) > 0 {
+				require.Contains(t, hint, setting)
 				return true
 			}
 		}

@@ -91,7 +91,7 @@ func (p *Process) Wait() *os.ProcessState {
 	}
 }
 
-// Running tells whether the process has not ended.
+// Running reports whether the process has not ended.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:

@@ -185,7 +185,7 @@ func (r *rig) pending() int64 {
 	return all
 }
 
-// drained tells whether the group has been given everything and has acknowledged it.
+// drained reports whether the group has been given everything and has acknowledged it.
 func (r *rig) drained() bool {
 	for _, name := range r.config.Streams {
 		info, err := stream.Inspect(r.t.Context(), r.redis, name, r.config.Group)

@@ -34,10 +34,10 @@ func (r *rig) leastRights() string {
 }
 
 // Schema or rights go wrong under a running worker: it holds what it has, stops reading, is not
-// ready, says once what is wrong and how to mend it, and goes on by itself when it is mended.
+// ready, says once what is wrong and how to fix it, and goes on by itself when it is fixed.
 func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 	cases := map[string]struct {
-		spoil, mend string // %s is the worker's role
+		spoil, fix string // %s is the worker's role
 		state       string
 		hint        string // in the log
 	}{
@@ -85,14 +85,14 @@ func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 			require.True(t, w.alive())
 			Until(t, "it is known why", func() bool { return w.field(held, "class") == "schema" })
 			require.Contains(t, w.field(held, "error"), c.state)
-			require.Contains(t, w.field(held, "mend"), c.hint)
+			require.Contains(t, w.field(held, "hint"), c.hint)
 			_, body := w.get("/readyz")
 			require.Contains(t, body, c.state)
-			require.Contains(t, body, c.hint, "readiness names the mend")
+			require.Contains(t, body, c.hint, "readiness names the fix")
 			require.LessOrEqual(t, w.metric("processor_entries_in_flight"), 500.0, "reading has stopped: four writers and a reader hold a batch each")
 			require.Empty(t, r.letters())
 
-			r.execute(filled(c.mend, role))
+			r.execute(filled(c.fix, role))
 			r.awaitDrained()
 			Until(t, "ready again", w.ready)
 			for _, line := range w.lines(held)[1:] {
@@ -101,7 +101,7 @@ func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 			require.Len(t, w.lines("positions are written again"), 1)
 			require.Equal(t, 2000, w.stop().Inserted)
 			switch name {
-			case "dropped column", "column of another type": // the mend lost what was there
+			case "dropped column", "column of another type": // the fix lost what was there
 				require.Equal(t, "2000", r.rows())
 			default:
 				r.requireExact()

@@ -150,7 +150,7 @@ func (h *Health) Fail(name string, err error) { h.set(name, err) }
 // Recover marks the condition name as met. A first call makes it show in /readyz.
 func (h *Health) Recover(name string) { h.set(name, nil) }
 
-// Failing tells whether the probe or condition name is known to fail.
+// Failing reports whether the probe or condition name is known to fail.
 func (h *Health) Failing(name string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

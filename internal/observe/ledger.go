@@ -147,7 +147,7 @@ type LedgerSnapshot struct {
 	Read, Inserted, Merged, Unchanged, DeadLettered, InFlight uint64
 }
 
-// Balanced tells whether every entry read is accounted for.
+// Balanced reports whether every entry read is accounted for.
 func (s LedgerSnapshot) Balanced() bool {
 	return s.Read == s.Inserted+s.Merged+s.Unchanged+s.DeadLettered+s.InFlight
 }

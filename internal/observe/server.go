@@ -45,18 +45,18 @@ func Listen(addr, setting string) (*Server, error) {
 			MaxHeaderBytes:    maxHeaderBytes,
 		}}, nil
 	}
-	mend := "choose a host:port of this machine"
+	hint := "choose a host:port of this machine"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		mend = "another process holds it: stop that one, or choose another address"
+		hint = "another process holds it: stop that one, or choose another address"
 	case errors.Is(err, syscall.EACCES):
-		mend = "ports below 1024 need a privilege: choose a higher one"
+		hint = "ports below 1024 need a privilege: choose a higher one"
 	}
 	// The cause alone: net.OpError repeats the address.
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
-	return nil, fmt.Errorf("listen on %s: %w; %s with %s", addr, err, mend, setting)
+	return nil, fmt.Errorf("listen on %s: %w; %s with %s", addr, err, hint, setting)
 }
 
 // Addr returns the bound address, with the real port.

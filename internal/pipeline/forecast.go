@@ -78,7 +78,7 @@ func (f *forecast) update(now time.Time, s stream.Stats) *time.Duration {
 	return new(time.Duration(float64(between) / float64(behind) * float64(elapsed)))
 }
 
-// restarted tells whether counts have gone back: the stream or the group was made anew.
+// restarted reports whether counts have gone back: the stream or the group was made anew.
 func (f *forecast) restarted(l look) bool {
 	if len(f.looks) == 0 {
 		return false
@@ -87,12 +87,12 @@ func (f *forecast) restarted(l look) bool {
 	return l.added < last.added || l.read < last.read
 }
 
-// trimming tells whether the stream is at its limit.
+// trimming reports whether the stream is at its limit.
 func (f *forecast) trimming(l look) bool {
 	return !f.trimmed.at.IsZero() && (l.at.Sub(f.trimmed.at) <= forecastSpan || l.added-f.trimmed.added <= trimStep)
 }
 
-// warns tells whether the forecast that update returned is to be logged.
+// warns reports whether the forecast that update returned is to be logged.
 func (f *forecast) warns(now time.Time, reach *time.Duration) bool {
 	if reach == nil || *reach >= trimWarning {
 		return false

@@ -89,7 +89,7 @@ func (w *watcher) show(stats stream.Stats) {
 	reach := w.forecast.update(now, stats)
 	if w.forecast.warns(now, reach) {
 		w.pipeline.Logger.Warn("the stream is trimmed faster than it is read: unread entries will be lost",
-			"stream", w.consumer.Stream(), "in", reach.Round(time.Second).String(), "mend", "add workers, or raise the limit at which the stream is trimmed")
+			"stream", w.consumer.Stream(), "in", reach.Round(time.Second).String(), "hint", "add workers, or raise the limit at which the stream is trimmed")
 	}
 	w.pipeline.Metrics.SetStream(w.consumer.Stream(), observe.StreamStats{
 		Length:        stats.Length,
@@ -119,5 +119,5 @@ func (p *Pipeline) countTrimmed(ctx context.Context, c *stream.Consumer) (stream
 
 func (p *Pipeline) sayTrimmed(name string, entries int64) {
 	p.Logger.Error("entries were trimmed from the stream before they were read; they are lost",
-		"stream", name, "entries", entries, "mend", "raise the limit at which the stream is trimmed, or add workers")
+		"stream", name, "entries", entries, "hint", "raise the limit at which the stream is trimmed, or add workers")
 }

@@ -56,7 +56,7 @@ func (d *Decoder) attributes() ([]byte, error) {
 	return d.out.Buf[start:len(d.out.Buf):len(d.out.Buf)], nil
 }
 
-// plain tells whether a bag without backslashes, valid JSON otherwise, holds nothing to be
+// plain reports whether a bag without backslashes, valid JSON otherwise, holds nothing to be
 // rewritten and nothing that jsonb could refuse: no sentinel, no nesting, no number that is
 // long or has an exponent. It may say no of a bag that does; then that is read value by value.
 func plain(raw []byte) bool {
@@ -66,7 +66,7 @@ func plain(raw []byte) bool {
 		!hasExponent(raw, 'e') && !hasExponent(raw, 'E')
 }
 
-// hasExponent tells whether the letter follows a digit anywhere, in a string or in a number.
+// hasExponent reports whether the letter follows a digit anywhere, in a string or in a number.
 func hasExponent(raw []byte, letter byte) bool {
 	for {
 		i := bytes.IndexByte(raw, letter)

@@ -12,7 +12,7 @@ const (
 	numericFractionDigits = 16383
 )
 
-// numericHolds tells whether PostgreSQL's numeric can hold a number that is valid JSON.
+// numericHolds reports whether PostgreSQL's numeric can hold a number that is valid JSON.
 func numericHolds(number []byte) bool {
 	e := max(bytes.IndexByte(number, 'e'), bytes.IndexByte(number, 'E'))
 	if e < 0 && len(number) <= numericFractionDigits {

@@ -37,7 +37,7 @@ func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 // dir is the package as its path from the root; the root itself is ".".
 func (s source) dir() string { return path.Dir(s.path) }
 
-// in tells whether the file lies in one of the directories or below.
+// in reports whether the file lies in one of the directories or below.
 func (s source) in(dirs ...string) bool {
 	return slices.ContainsFunc(dirs, func(dir string) bool { return within(s.dir(), dir) })
 }
@@ -171,7 +171,7 @@ var statement = regexp.MustCompile(`(?is)^\s*(?:--\s.+|SELECT\s.+|WITH\s+\w+\s+A
 	`(?:CREATE|ALTER|DROP)\s+(?:OR\s+REPLACE\s+|UNIQUE\s+)?(?:TABLE|INDEX|VIEW|MATERIALIZED|EXTENSION|DATABASE|SCHEMA|ROLE|USER|SYSTEM|FUNCTION|TYPE)\s.+)`)
 
 // sqlStandsInSQL: SQL is reviewed as SQL, in sql/. Go holds none, not even for a person to run:
-// mends are prose.
+// hints are prose.
 func sqlStandsInSQL(all []source) (violations []string) {
 	for _, s := range all {
 		if s.test() || s.in("db") || s.in(testPackages()...) {
@@ -337,11 +337,11 @@ func allRules() map[string]rule {
 		"SQL stands in SQL": {sqlStandsInSQL, map[string]string{
 			"db/db.go":                 "package db; const q = `SELECT 1`",
 			"internal/a/a_test.go":     `package a; const q = "DELETE FROM positions"`,
-			"internal/doctor/a.go":     `package doctor; const mend = "GRANT SELECT ON positions TO x"`,
+			"internal/doctor/a.go":     `package doctor; const hint = "GRANT SELECT ON positions TO x"`,
 			"internal/doctor/b.go":     "package doctor\nfunc f() { conn.Exec(ctx, `ALTER TABLE positions`) }",
 			"internal/a/prose.go":      `package a; var prose = []string{"truncate positions", "Delete all?", "--flag", "create the database, or drop it"}`,
 			"internal/a/error.go":      `package a; func f() { return fmt.Errorf("drop database %s: %w", name, err) }`,
-			"internal/a/mend.go":       `package a; func Mend() { return "GRANT SELECT ON positions TO x" }`,
+			"internal/a/hint.go":       `package a; func Hint() { return "GRANT SELECT ON positions TO x" }`,
 			"internal/a/constant.go":   "package a; const q = `\n\tinsert into positions VALUES (1)`",
 			"internal/a/formatted.go":  `package a; func f() { s := fmt.Sprintf("select * FROM %s", table) }`,
 			"internal/a/handed.go":     `package a; func f() { conn.QueryRow(ctx, "VACUUM "+table) }`,
@@ -352,7 +352,7 @@ func allRules() map[string]rule {
 			`internal/a/constant.go:1: SQL in Go: "\n\tinsert into positions VALUES (1)"`,
 			`internal/a/formatted.go:1: SQL in Go: "select * FROM %s"`,
 			"internal/a/handed.go:1: QueryRow of a literal",
-			`internal/a/mend.go:1: SQL in Go: "GRANT SELECT ON positions TO x"`,
+			`internal/a/hint.go:1: SQL in Go: "GRANT SELECT ON positions TO x"`,
 			`internal/doctor/a.go:1: SQL in Go: "GRANT SELECT ON positions TO x"`,
 			`internal/doctor/b.go:2: SQL in Go: "ALTER TABLE positions"`,
 			"internal/doctor/b.go:2: Exec of a literal",

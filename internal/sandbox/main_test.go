@@ -59,7 +59,7 @@ func setTempDir(t *testing.T) (list func() []string) {
 	}
 }
 
-// processRuns tells whether there is a process with this id. A process that has ended has no executable,
+// processRuns reports whether there is a process with this id. A process that has ended has no executable,
 // whether or not it has been reaped.
 func processRuns(pid int) bool {
 	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))

@@ -94,7 +94,7 @@ func Redis(t testing.TB) string {
 	return servers.redis.get(t, startRedis).url
 }
 
-// HasTimescaleDB tells whether databases of [Database] can have TimescaleDB.
+// HasTimescaleDB reports whether databases of [Database] can have TimescaleDB.
 func HasTimescaleDB(t testing.TB) bool {
 	t.Helper()
 	return servers.postgres.get(t, startPostgres).timescaleDB

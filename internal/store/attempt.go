@@ -61,7 +61,7 @@ func (w *Writer) told(ctx context.Context, conn *pgxpool.Conn, err error) error 
 	return err
 }
 
-// copies tells whether the rows go by COPY.
+// copies reports whether the rows go by COPY.
 func (w *Writer) copies(rows []int32) bool {
 	// A small part of a divided batch may well be refused: a COPY costs a round trip more then.
 	small := len(rows) < len(w.order) && len(rows) <= fewRows
@@ -97,7 +97,7 @@ func (w *Writer) copy(ctx context.Context, conn *pgx.Conn, rows []int32) (insert
 	return int(n), 0, nil
 }
 
-// repeats tells whether a key stands twice in rows, where equal keys are neighbours.
+// repeats reports whether a key stands twice in rows, where equal keys are neighbours.
 func (w *Writer) repeats(rows []int32) bool {
 	for i := 1; i < len(rows); i++ {
 		if compareKeys(&w.batch.Positions[rows[i-1]], &w.batch.Positions[rows[i]]) == 0 {

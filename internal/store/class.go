@@ -22,7 +22,7 @@ const (
 	BadRow Class = "bad_row"
 	// Schema: table, column, constraint, database or right is missing, a column was added that
 	// has to be written, or a pooler in between does not keep prepared statements. The batch is
-	// held until somebody mends it: the row is not at fault and is never rejected for this.
+	// held until somebody fixes it: the row is not at fault and is never rejected for this.
 	Schema Class = "schema"
 	// Limit: the batch is too much for a limit of the server. It is divided; a row that meets
 	// the limit alone waits, and is reported, but never dropped.
@@ -58,7 +58,7 @@ func Classify(err error) Class {
 	}
 }
 
-// written tells whether the service writes this column of positions. An error that names no
+// written reports whether the service writes this column of positions. An error that names no
 // column is taken to mean one of its own.
 func written(column string) bool {
 	return column == "" || slices.ContainsFunc(WrittenColumns(), func(c Column) bool { return c.Name == column })
@@ -83,7 +83,7 @@ func classifyState(state string) Class {
 		return BadRow
 	case invalidSchemaName,
 		invalidCatalogName,
-		invalidStatementName: // a pooler gave another connection, see Mend
+		invalidStatementName: // a pooler gave another connection, see Hint
 		return Schema
 	case outOfMemory,
 		configurationLimitExceeded,
@@ -107,7 +107,7 @@ func classifyState(state string) Class {
 	}
 }
 
-// outcomeUnknown tells whether the statement may have been committed although it failed: it
+// outcomeUnknown reports whether the statement may have been committed although it failed: it
 // was sent, and the connection broke before the answer. Trying the same rows again by upsert
 // is right either way.
 func outcomeUnknown(err error) bool {

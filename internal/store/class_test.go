@@ -141,9 +141,9 @@ func TestClassify_RealErrors(t *testing.T) {
 			require.Equal(t, c.class, Classify(err), "%v", err)
 			require.False(t, outcomeUnknown(err), "%v", err)
 			if c.class == Schema && strings.HasPrefix(name, "prepared") {
-				require.Contains(t, Mend(err), "default_query_exec_mode=cache_describe")
+				require.Contains(t, Hint(err), "default_query_exec_mode=cache_describe")
 			}
-			require.Equal(t, c.class == Schema, Mend(err) != "", "a person must know what to do, and only then")
+			require.Equal(t, c.class == Schema, Hint(err) != "", "a person must know what to do, and only then")
 		})
 	}
 }

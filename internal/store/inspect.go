@@ -94,7 +94,7 @@ func (i *Inspector) Now(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
-// Hypertable tells whether positions is a hypertable, and TimescaleDB's version, which is empty
+// Hypertable reports whether positions is a hypertable, and TimescaleDB's version, which is empty
 // where the database has no TimescaleDB.
 func (i *Inspector) Hypertable(ctx context.Context) (is bool, version string, err error) {
 	return hypertable(ctx, i.queries)

@@ -58,7 +58,7 @@ func TestInspector_TriesWithoutATrace(t *testing.T) {
 	execute(t, url, `ALTER TABLE positions DROP COLUMN speed`)
 	_, err = i.Try(t.Context(), new(at("a", 4, 1, `{}`)))
 	require.Equal(t, Schema, Classify(err), "says nothing about the position")
-	require.NotEmpty(t, Mend(err))
+	require.NotEmpty(t, Hint(err))
 }
 
 func TestInspector_FindsTheRowWrittenLast(t *testing.T) {

@@ -132,7 +132,7 @@ func (w *Writer) try(ctx context.Context, conn *pgx.Conn, rows []int32, found *R
 	return w.tryParts(ctx, conn, rows, true, found)
 }
 
-// tryOnce sends a single row by upsert: COPY converts no types, so only the upsert tells whether the
+// tryOnce sends a single row by upsert: COPY converts no types, so only the upsert reports whether the
 // row is at fault.
 func (w *Writer) tryOnce(ctx context.Context, conn *pgx.Conn, rows []int32) (inserted, merged int, err error) {
 	if w.byCopy && len(rows) > 1 && !w.repeats(rows) {

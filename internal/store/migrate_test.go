@@ -226,13 +226,13 @@ func TestStore_RefusesModesThatLoseTypes(t *testing.T) {
 	}
 }
 
-func TestStore_CheckSchemaNamesTheMend(t *testing.T) {
+func TestStore_CheckSchemaNamesTheFix(t *testing.T) {
 	cases := map[string]struct {
 		break_ string
 		want   string
 	}{
-		"no table":  {`DROP TABLE positions`, "Mend: run processor migrate up"},
-		"no column": {`ALTER TABLE positions DROP COLUMN angle`, "Mend: bring the column of positions back"},
+		"no table":  {`DROP TABLE positions`, "Fix: run processor migrate up"},
+		"no column": {`ALTER TABLE positions DROP COLUMN angle`, "Fix: bring the column of positions back"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

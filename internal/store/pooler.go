@@ -133,7 +133,7 @@ func (i *Inspector) keepsStatements(ctx context.Context, second *Inspector) (kee
 	return true, nil
 }
 
-// transacts tells whether BEGIN works. Where it does not, the connection may be of no more use.
+// transacts reports whether BEGIN works. Where it does not, the connection may be of no more use.
 func (i *Inspector) transacts(ctx context.Context) (bool, error) {
 	tx, err := i.conn.Begin(ctx)
 	if SQLState(err) == protocolViolation { // as PgBouncer calls it

@@ -137,10 +137,10 @@ func (s *Store) Close() {
 	}
 }
 
-// Healthy tells whether no batch is being held because of trouble with the database.
+// Healthy reports whether no batch is being held because of trouble with the database.
 func (s *Store) Healthy() bool { return !s.trouble.now() }
 
-// Ping tells whether the database answers.
+// Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.pool.Ping(ctx); err != nil {
 		return fmt.Errorf("ping PostgreSQL: %w", err)
@@ -148,8 +148,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// CheckSchema tells whether the table, its columns and the rights to write it are there. The
-// error says how to mend it.
+// CheckSchema reports whether the table, its columns and the rights to write it are there. The
+// error says how to fix it.
 func (s *Store) CheckSchema(ctx context.Context) error {
 	queries := db.New(s.pool)
 	if err := queries.CheckPositions(ctx); err != nil {
@@ -160,12 +160,12 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		return explain(err)
 	}
 	if !can {
-		return errors.New("no right to write positions. Mend: " + Mend(&pgconn.PgError{Code: insufficientPrivilege}))
+		return errors.New("no right to write positions. Fix: " + Hint(&pgconn.PgError{Code: insufficientPrivilege}))
 	}
 	return nil
 }
 
-// IsHypertable tells whether positions is a hypertable, and TimescaleDB's version, which is
+// IsHypertable reports whether positions is a hypertable, and TimescaleDB's version, which is
 // empty where the database has no TimescaleDB.
 func (s *Store) IsHypertable(ctx context.Context) (is bool, version string, err error) {
 	return hypertable(ctx, db.New(s.pool))

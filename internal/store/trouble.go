@@ -39,7 +39,7 @@ func (t *trouble) failed(w *Writer, class Class, err error) {
 		return
 	}
 	t.logger.Warn("positions cannot be written; the batch is held and tried again",
-		"class", class, "error", err, "mend", Mend(err))
+		"class", class, "error", err, "hint", Hint(err))
 }
 
 // over notes that the writer need not wait any more. It is over when that is so for all of them.
@@ -59,7 +59,7 @@ func (t *trouble) over(w *Writer) {
 	}
 }
 
-// now tells whether a writer has to wait.
+// now reports whether a writer has to wait.
 func (t *trouble) now() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -177,7 +177,7 @@ func (w *Writer) settle(ctx context.Context, rows []int32, r *Result) error {
 	}
 }
 
-// dividesFor tells whether an error may concern some of the rows alone.
+// dividesFor reports whether an error may concern some of the rows alone.
 func (w *Writer) dividesFor(class Class, failures, timeouts int) bool {
 	switch class {
 	case BadRow, Limit:
@@ -195,7 +195,7 @@ func (w *Writer) dividesFor(class Class, failures, timeouts int) bool {
 // loneRows is how many rows in a row may fail alone before the server is suspected.
 const loneRows = 3
 
-// leaves tells whether a row that failed alone is left for later. Where one after the other fails
+// leaves reports whether a row that failed alone is left for later. Where one after the other fails
 // and nobody writes any, the server is at fault: then the batch is held, as in any other trouble.
 func (w *Writer) leaves(class Class, failures int) bool {
 	if class != Limit && class != Unexpected {
@@ -216,7 +216,7 @@ func (w *Writer) leave(row int32, class Class, err error, r *Result) {
 	r.Waiting = append(r.Waiting, Waiting{Index: int(row), Err: explain(err)})
 }
 
-// othersWritten tells whether anything was committed since then, by whichever Writer: a lone
+// othersWritten reports whether anything was committed since then, by whichever Writer: a lone
 // failure is the row's own.
 func (w *Writer) othersWritten(since time.Time) bool {
 	return w.store.wrote.Load() > since.UnixNano()

@@ -237,8 +237,8 @@ func TestWriter_CommitFailureIsNoSuccess(t *testing.T) {
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`, `c 12:00:01 1.5 2 {}`}, ask(t, url, allRows))
 }
 
-// When the schema is wrong the batch is held, the trouble is told once with its mend, and the
-// batch lands as soon as somebody mended it.
+// When the schema is wrong the batch is held, the trouble is told once with its hint, and the
+// batch lands as soon as somebody fixed it.
 func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 	url := migrated(t)
 	execute(t, url, `ALTER TABLE positions RENAME COLUMN speed TO velocity`)
@@ -258,7 +258,7 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 		require.Equal(t, Schema, within(t, failures))
 	}
 	err := within(t, trouble)
-	require.Contains(t, err.Error(), "Mend: bring the column of positions back")
+	require.Contains(t, err.Error(), "Fix: bring the column of positions back")
 	execute(t, url, `ALTER TABLE positions RENAME COLUMN velocity TO speed`)
 	require.Equal(t, Result{Inserted: 1}, within(t, written))
 	for err != nil {

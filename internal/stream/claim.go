@@ -14,7 +14,7 @@ import (
 // Cursor is where XAUTOCLAIM goes on in the pending list. The zero value is its beginning.
 type Cursor struct{ id ID }
 
-// AtBeginning tells whether the cursor has come round.
+// AtBeginning reports whether the cursor has come round.
 func (c Cursor) AtBeginning() bool { return c.id == ID{} }
 
 // Claimed is what one XAUTOCLAIM took over.

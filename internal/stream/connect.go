@@ -87,7 +87,7 @@ func requireTLS12(config *tls.Config) {
 	}
 }
 
-// Ping tells whether Redis answers.
+// Ping reports whether Redis answers.
 func Ping(ctx context.Context, client redis.UniversalClient) error {
 	if err := client.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("ping Redis: %w", err)

@@ -7,19 +7,19 @@ import (
 	"golang.org/x/term"
 )
 
-// Is tells whether a reader or writer is a terminal.
+// Is reports whether a reader or writer is a terminal.
 func Is(rw any) bool {
 	file, ok := rw.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// MovesCursor tells whether a writer is a terminal whose cursor can be moved, which TERM=dumb says it
+// MovesCursor reports whether a writer is a terminal whose cursor can be moved, which TERM=dumb says it
 // cannot.
 func MovesCursor(w any) bool {
 	return Is(w) && os.Getenv("TERM") != "dumb"
 }
 
-// Colours tells whether a writer is a terminal that may be coloured: NO_COLOR (no-color.org) is empty.
+// Colours reports whether a writer is a terminal that may be coloured: NO_COLOR (no-color.org) is empty.
 func Colours(w any) bool {
 	return MovesCursor(w) && os.Getenv("NO_COLOR") == ""
 }

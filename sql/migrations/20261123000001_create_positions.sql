@@ -3,7 +3,7 @@
 -- migrate:up
 
 -- Production must not get a plain table by accident, so a database without TimescaleDB
--- stops the migration here. The mend stands in the message itself: dbmate prints no HINT.
+-- stops the migration here. The fix stands in the message itself: dbmate prints no HINT.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN

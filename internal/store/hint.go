@@ -7,16 +7,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// explain adds the mend to an error that a person must act on.
+// explain adds the hint to an error that a person must act on.
 func explain(err error) error {
-	if mend := Mend(err); mend != "" {
-		return fmt.Errorf("%w. Mend: %s", err, mend)
+	if hint := Hint(err); hint != "" {
+		return fmt.Errorf("%w. Fix: %s", err, hint)
 	}
 	return err
 }
 
-// Mend says what a person can do about an error of class Schema; empty for the others.
-func Mend(err error) string {
+// Hint says what a person can do about an error of class Schema; empty for the others.
+func Hint(err error) string {
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) || Classify(err) != Schema {
 		return ""
