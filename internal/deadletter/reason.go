@@ -30,13 +30,15 @@ const (
 	TimestampOutOfWindow Reason = "timestamp_out_of_window"
 	// DeliveredTooOften: delivered over --max-deliveries times, and failed alone as well.
 	DeliveredTooOften Reason = "delivered_too_often"
+	// TooLarge: the entry is larger than --max-entry-bytes. The letter keeps its beginning.
+	TooLarge Reason = "too_large"
 )
 
 // Reasons lists them all.
 func Reasons() []Reason {
 	return []Reason{
 		NotJSON, MissingKey, WrongType, OutOfRange, MalformedSentinel, UnstorableString,
-		UnstorableNumber, TooDeep, RejectedByDatabase, TimestampOutOfWindow, DeliveredTooOften,
+		UnstorableNumber, TooDeep, RejectedByDatabase, TimestampOutOfWindow, DeliveredTooOften, TooLarge,
 	}
 }
 

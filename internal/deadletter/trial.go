@@ -47,8 +47,8 @@ func (t *Trial) Try(ctx context.Context, l *Letter) (Verdict, error) {
 	case len(result.Rejected) > 0:
 		r := &result.Rejected[0]
 		return Verdict{Detail: fmt.Sprintf("%s: %s: %s", RejectedByDatabase, r.SQLState, r.Detail())}, nil
-	case len(result.Waiting) > 0:
-		return Verdict{Detail: fmt.Sprintf("would wait: %s", result.Waiting[0].Err)}, nil
+	case len(result.Parked) > 0:
+		return Verdict{Detail: fmt.Sprintf("would wait: %s", result.Parked[0].Err)}, nil
 	case result.Inserted > 0:
 		return Verdict{Passes: true, Detail: "a new row"}, nil
 	case result.Merged > 0:

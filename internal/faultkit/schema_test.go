@@ -38,8 +38,8 @@ func (r *rig) leastRights() string {
 func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 	cases := map[string]struct {
 		spoil, fix string // %s is the worker's role
-		state       string
-		hint        string // in the log
+		state      string
+		hint       string // in the log
 	}{
 		"dropped column": {
 			`ALTER TABLE positions DROP COLUMN speed`, `ALTER TABLE positions ADD COLUMN speed real NOT NULL DEFAULT 0`,

@@ -72,7 +72,7 @@ func (r *reader) run(ctx, work context.Context) {
 			return
 		}
 		r.loop.Beat()
-		var large *stream.ReplyTooLargeError
+		var large *stream.BrokenReplyError
 		if errors.As(err, &large) {
 			r.readOneByOne(large)
 		} else {
@@ -88,7 +88,7 @@ func (r *reader) run(ctx, work context.Context) {
 // readOneByOne follows a reply that was given up: its entries are pending here. One by one they
 // are delivered only once more, whatever their sizes; trying with fewer and fewer might take as many
 // deliveries as make a dead letter.
-func (r *reader) readOneByOne(large *stream.ReplyTooLargeError) {
+func (r *reader) readOneByOne(large *stream.BrokenReplyError) {
 	r.oneByOne = true
 	r.size.tooLarge(large.Entries, large.Bytes)
 	r.logger.Info("entries have become large: what the reply held is read again one by one",

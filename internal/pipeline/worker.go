@@ -82,8 +82,8 @@ func (w *worker) process(work context.Context, b *batch) error {
 	result, err := w.writer.Write(work, store.Batch{
 		Positions:   w.positions,
 		Redelivered: b.Redelivered,
-		LastChance:  b.lastChance,
-		Waited:      b.waited,
+		Single:      b.lastChance,
+		Parked:      b.waited,
 	})
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (w *worker) process(work context.Context, b *batch) error {
 	w.pipeline.step(Committed)
 
 	w.reject(b, result.Rejected)
-	w.setApart(result.Waiting)
+	w.setApart(result.Parked)
 	w.keepRows()
 	w.observe(b, result)
 	w.logRecords(work, b)
@@ -169,7 +169,7 @@ func (w *worker) reject(b *batch, rejected []store.Rejection) {
 }
 
 // setApart remembers what is no row yet, and must not be acknowledged.
-func (w *worker) setApart(apart []store.Waiting) {
+func (w *worker) setApart(apart []store.Parked) {
 	for _, a := range apart {
 		w.waiting = append(w.waiting, waiting{entry: w.sources[a.Index], err: a.Err})
 		w.sources[a.Index] = noRow
@@ -227,7 +227,8 @@ func (w *worker) deadLetter(work context.Context, b *batch) error {
 		return nil
 	}
 	err := w.untilDone(work, b, "write dead letters", func() error {
-		return b.consumer.DeadLetter(work, w.letters)
+		_, err := b.consumer.DeadLetter(work, w.letters)
+		return err
 	})
 	if err != nil {
 		return err

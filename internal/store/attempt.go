@@ -17,6 +17,9 @@ var errTimeout = errors.New("not written within the write timeout")
 
 // attempt sends the rows in one transaction and adds the counts to r once it is committed.
 func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
+	if err := w.store.paused(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, w.store.opts.WriteTimeout, errTimeout)
 	defer cancel()
 	// A connection of its own for the attempt: errors of the commit are read after the results,

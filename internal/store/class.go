@@ -29,12 +29,21 @@ const (
 	Limit Class = "limit"
 	// Unexpected: an error that has no rule, such as RAISE EXCEPTION of somebody's trigger
 	// (P0001). Tried again, then divided: a row that meets it alone waits and is reported, since
-	// dropping a position on a guess is worse than waiting for a person. With Batch.LastChance it
+	// dropping a position on a guess is worse than waiting for a person. With Batch.Single it
 	// is rejected, where the server writes others.
 	Unexpected Class = "unexpected"
 	// Canceled: the caller's context ended.
 	Canceled Class = "canceled"
 )
+
+// SchemaError says that the session or the table is not as the writer needs it. Its class is Schema.
+type SchemaError struct {
+	Problem string // what is wrong
+	Fix     string // what a person can do about it
+}
+
+// Error implements error.
+func (e *SchemaError) Error() string { return e.Problem }
 
 // Classes lists every class, for metrics that start at zero.
 func Classes() []Class {
@@ -45,7 +54,10 @@ func Classes() []Class {
 // server sent one. An error without SQLSTATE is one of the connection, or of the context.
 func Classify(err error) Class {
 	var pgErr *pgconn.PgError
+	var schemaErr *SchemaError
 	switch {
+	case errors.As(err, &schemaErr):
+		return Schema
 	case errors.As(err, &pgErr):
 		if pgErr.Code == notNullViolation && !written(pgErr.ColumnName) {
 			return Schema // somebody added the column: every row would fail

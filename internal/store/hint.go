@@ -17,6 +17,10 @@ func explain(err error) error {
 
 // Hint says what a person can do about an error of class Schema; empty for the others.
 func Hint(err error) string {
+	var schemaErr *SchemaError
+	if errors.As(err, &schemaErr) {
+		return schemaErr.Fix
+	}
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) || Classify(err) != Schema {
 		return ""

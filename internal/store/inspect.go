@@ -252,9 +252,7 @@ func (i *Inspector) Try(ctx context.Context, p *position.Position) (r Result, er
 			err = errors.Join(err, fmt.Errorf("roll a tried position back: %w", errBack))
 		}
 	}()
-	var params db.UpsertPositionsParams
-	appendRow(&params, p)
-	results := db.New(tx).UpsertPositions(ctx, []db.UpsertPositionsParams{params})
+	results := db.New(tx).UpsertPositions(ctx, []db.UpsertPositionsParams{UpsertParams(p)})
 	results.QueryRow(func(_ int, row db.UpsertPositionsRow, rowErr error) {
 		r.Inserted, r.Merged, err = int(row.Inserted), int(row.Merged), rowErr
 	})
@@ -265,7 +263,7 @@ func (i *Inspector) Try(ctx context.Context, p *position.Position) (r Result, er
 	case Classify(err) == BadRow:
 		return Result{Rejected: []Rejection{rejection(0, BadRow, err)}}, nil
 	case Classify(err) == Limit, Classify(err) == Unexpected:
-		return Result{Waiting: []Waiting{{Err: err}}}, nil
+		return Result{Parked: []Parked{{Err: err}}}, nil
 	default:
 		return Result{}, fmt.Errorf("try a position: %w", explain(err))
 	}

@@ -27,6 +27,9 @@ type Options struct {
 	// WriteTimeout bounds one attempt to write a batch, so that a server that hangs without
 	// closing its connections is noticed. 0 is 30 s.
 	WriteTimeout time.Duration
+	// Prepare, where set, establishes and verifies each session when its connection opens. The
+	// connection is closed where it fails. An error may be a *SchemaError.
+	Prepare func(ctx context.Context, conn *pgx.Conn) error
 	// Logger gets one line when writing begins to fail and one when it goes on.
 	Logger *slog.Logger
 	// Events are told what happens, for metrics; any may be nil. They are called from the
@@ -53,9 +56,10 @@ type Store struct {
 	opts    Options
 	trouble trouble
 	copies  copyGate
-	caution countdown    // batches to divide from the start, for an error without a rule
-	badRows countdown    // batches to try part by part from the start
-	wrote   atomic.Int64 // when rows were last committed, in nanoseconds since 1970
+	caution countdown             // batches to divide from the start, for an error without a rule
+	badRows countdown             // batches to try part by part from the start
+	verdict atomic.Pointer[error] // why nothing may be written; nil where writing is allowed
+	wrote   atomic.Int64          // when rows were last committed, in nanoseconds since 1970
 }
 
 // CheckURL tells what is wrong with a database URL, without its password.
@@ -110,6 +114,9 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 		if err := db.New(conn).KeepCommitsDurable(ctx); err != nil {
 			return fmt.Errorf("keep commits durable: %w", err)
 		}
+		if opts.Prepare != nil {
+			return opts.Prepare(ctx, conn)
+		}
 		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
@@ -139,6 +146,24 @@ func (s *Store) Close() {
 
 // Healthy reports whether no batch is being held because of trouble with the database.
 func (s *Store) Healthy() bool { return !s.trouble.now() }
+
+// Pause keeps all Writers from writing, and gives err as the reason, until it is called with nil. A batch
+// in flight is not interrupted.
+func (s *Store) Pause(err error) {
+	if err == nil {
+		s.verdict.Store(nil)
+		return
+	}
+	s.verdict.Store(&err)
+}
+
+// paused returns the reason given to Pause.
+func (s *Store) paused() error {
+	if err := s.verdict.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {

@@ -45,6 +45,13 @@ func (w *Writer) split(rows []int32) []db.UpsertPositionsParams {
 	return w.statements[:used]
 }
 
+// UpsertParams returns the arguments of an upsert of one position.
+func UpsertParams(p *position.Position) db.UpsertPositionsParams {
+	var params db.UpsertPositionsParams
+	appendRow(&params, p)
+	return params
+}
+
 func resetStatement(s *db.UpsertPositionsParams) {
 	s.DeviceID = s.DeviceID[:0]
 	s.Ts = s.Ts[:0]

@@ -17,40 +17,46 @@ type Batch struct {
 	Positions []position.Position
 	// Redelivered: some of these positions may be rows already, so the upsert is used at once.
 	Redelivered bool
-	// LastChance: a position that alone meets an error without a rule (class Unexpected) while
-	// others are written is rejected instead of left waiting. For an entry that was delivered
-	// many times.
-	LastChance bool
-	// Waited: each of these positions has met such an error alone before.
-	Waited bool
+	// Single: one position, of an entry that was delivered many times. Where it meets an error
+	// without a rule (class Unexpected) while others are written, it is rejected and not parked.
+	Single bool
+	// Parked: each of these positions was parked by an earlier Write.
+	Parked bool
+	// Attempted, where set, is called once, when the first attempt has ended, however it ended.
+	Attempted func()
 }
 
-// Result says what became of each position of a batch. The counts, the rejections and those that
-// wait add up to the batch, unless Write returned an error: then the rest is undecided.
+// Result says what became of each position of a batch. The counts, the rejections and the parked
+// positions add up to the batch, unless Write returned an error: then the rest is undecided.
 type Result struct {
 	Inserted  int // new rows
 	Merged    int // rows that were there and got further attributes
 	Unchanged int // rows that were there with all of it
 	Rejected  []Rejection
-	Waiting   []Waiting
+	Parked    []Parked
 }
 
 // Rejection is a position that the database does not take.
 type Rejection struct {
 	Index      int   // into Batch.Positions
-	Class      Class // BadRow: the reason lies in the row; Unexpected only with LastChance
+	Class      Class // BadRow: the reason lies in the row; Unexpected only with Batch.Single
 	SQLState   string
 	Message    string
 	Column     string // where the server named one
 	Constraint string // where the server named one
 }
 
-// Waiting is a position that alone meets a limit of the server, or an error without a rule, while
-// others are written. It is no row yet: the caller writes it again later.
-type Waiting struct {
-	Index int   // into Batch.Positions
-	Err   error // of class Limit or Unexpected
+// Parked is a position that is not stored yet while others are: the caller writes it again later,
+// with Batch.Parked.
+type Parked struct {
+	Index int // into Batch.Positions
+	// Err is why: of class Limit or Unexpected, or ErrManyChunks, which is no fault.
+	Err error
 }
+
+// ErrManyChunks says that a position lies in one of many days of its batch, each of which may need a
+// new chunk. It is stored later, so that the others need not wait for the chunks.
+var ErrManyChunks = errors.New("the batch touches many chunks")
 
 // Detail says for people what the server found wrong.
 func (r *Rejection) Detail() string {
@@ -97,7 +103,7 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 	w.batch, w.lone, w.began = batch, 0, time.Now()
 	w.sort()
 	w.byCopy = !batch.Redelivered && w.store.copies.allowed()
-	w.suspect = batch.Waited
+	w.suspect = batch.Parked
 	w.careful = false
 	write := w.settle
 	if len(w.order) > fewRows && w.store.badRows.take() {
@@ -128,6 +134,10 @@ func (w *Writer) settle(ctx context.Context, rows []int32, r *Result) error {
 	pause := NewBackOff()
 	for failures, timeouts := 0, 0; ; {
 		err := w.attempt(ctx, rows, r)
+		if w.batch.Attempted != nil {
+			w.batch.Attempted()
+			w.batch.Attempted = nil
+		}
 		switch {
 		case err == nil:
 			w.lone = 0
@@ -204,16 +214,16 @@ func (w *Writer) leaves(class Class, failures int) bool {
 	if class == Unexpected && !w.suspect && failures == 1 {
 		return false
 	}
-	return w.batch.Waited || w.lone < loneRows || w.othersWritten(w.began)
+	return w.batch.Parked || w.lone < loneRows || w.othersWritten(w.began)
 }
 
 func (w *Writer) leave(row int32, class Class, err error, r *Result) {
 	w.lone++
-	if class == Unexpected && w.batch.LastChance && w.othersWritten(time.Now().Add(-recently)) {
+	if class == Unexpected && w.batch.Single && w.othersWritten(time.Now().Add(-recently)) {
 		r.Rejected = append(r.Rejected, rejection(int(row), class, err))
 		return
 	}
-	r.Waiting = append(r.Waiting, Waiting{Index: int(row), Err: explain(err)})
+	r.Parked = append(r.Parked, Parked{Index: int(row), Err: explain(err)})
 }
 
 // othersWritten reports whether anything was committed since then, by whichever Writer: a lone

@@ -429,10 +429,10 @@ func TestWriter_LeavesALoneRowForLater(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 198, got.Inserted)
 			require.Empty(t, got.Rejected)
-			require.Len(t, got.Waiting, 2)
+			require.Len(t, got.Parked, 2)
 			for i, index := range []int{0, 150} {
-				require.Equal(t, index, got.Waiting[i].Index)
-				require.Equal(t, class, Classify(got.Waiting[i].Err))
+				require.Equal(t, index, got.Parked[i].Index)
+				require.Equal(t, class, Classify(got.Parked[i].Err))
 			}
 			require.True(t, w.store.Healthy(), "nothing is wrong with the server")
 			require.Equal(t, []string{"198"}, ask(t, url, `SELECT count(*)::text FROM positions`))
@@ -460,7 +460,7 @@ func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 			}}})
 			written := make(chan Result)
 			go func() {
-				r, _ := s.NewWriter().Write(t.Context(), Batch{Positions: devices(200), LastChance: true})
+				r, _ := s.NewWriter().Write(t.Context(), Batch{Positions: devices(200), Single: true})
 				written <- r
 			}()
 			for range 2 {
@@ -470,8 +470,8 @@ func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 			execute(t, url, `DROP TRIGGER refuse ON positions`)
 			got := within(t, written)
 			require.Empty(t, got.Rejected)
-			require.LessOrEqual(t, len(got.Waiting), loneRows)
-			require.Equal(t, 200, got.Inserted+len(got.Waiting))
+			require.LessOrEqual(t, len(got.Parked), loneRows)
+			require.Equal(t, 200, got.Inserted+len(got.Parked))
 		})
 	}
 }
@@ -483,18 +483,18 @@ func TestWriter_LastChance(t *testing.T) {
 	raise(t, url, `NEW.device_id = 'd000'`, "P0001")
 	s := open(t, url, Options{})
 	w := s.NewWriter()
-	lone := Batch{Positions: devices(1), Redelivered: true, LastChance: true}
+	lone := Batch{Positions: devices(1), Redelivered: true, Single: true}
 
 	got, err := w.Write(t.Context(), lone)
 	require.NoError(t, err)
 	require.Empty(t, got.Rejected, "perhaps nothing can be written")
-	require.Len(t, got.Waiting, 1)
+	require.Len(t, got.Parked, 1)
 
 	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("other", 1, 1, `{}`)}})
 	require.NoError(t, err)
 	got, err = w.Write(t.Context(), lone)
 	require.NoError(t, err)
-	require.Empty(t, got.Waiting)
+	require.Empty(t, got.Parked)
 	require.Len(t, got.Rejected, 1)
 	require.Equal(t, "P0001", got.Rejected[0].SQLState)
 	require.Equal(t, Unexpected, got.Rejected[0].Class)
@@ -506,7 +506,7 @@ func TestWriter_LastChance(t *testing.T) {
 	got, err = w.Write(t.Context(), lone)
 	require.NoError(t, err)
 	require.Empty(t, got.Rejected)
-	require.Len(t, got.Waiting, 1)
+	require.Len(t, got.Parked, 1)
 }
 
 // A batch that takes longer than the write timeout, however often it is tried, is cut into parts
@@ -524,7 +524,7 @@ func TestWriter_CutsABatchThatTakesTooLong(t *testing.T) {
 	got, err := open(t, url, Options{WriteTimeout: 300 * time.Millisecond}).NewWriter().Write(t.Context(), Batch{Positions: devices(200)})
 	require.NoError(t, err)
 	require.Equal(t, 200, got.Inserted+got.Unchanged)
-	require.Empty(t, got.Waiting)
+	require.Empty(t, got.Parked)
 	require.Equal(t, []string{"200"}, ask(t, url, `SELECT count(*)::text FROM positions`))
 }
 

@@ -30,7 +30,7 @@ type Claimed struct {
 // Claim takes over entries of any consumer of the group, this one too, that have been pending
 // for minIdle, and makes them pending here (XAUTOCLAIM). It looks at some ten times count
 // entries of the pending list at most; call it with the returned cursor until that has come
-// round. After a *ReplyTooLargeError what it took over is pending here.
+// round. After a *BrokenReplyError what it took over is pending here.
 func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor, count int) (Claimed, error) {
 	reply, err := c.send(ctx, count, replyTimeout, nil, []string{"XAUTOCLAIM", c.stream, c.group, c.name,
 		strconv.FormatInt(minIdle.Milliseconds(), 10), from.id.String(), "COUNT", strconv.Itoa(count)})

@@ -40,12 +40,16 @@ return 1
 `
 
 // DeadLetter copies the entries with all their fields to the dead-letter stream and takes them
-// off the pending list; each entry either both or neither. A repetition leaves no second copy.
-func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) error {
+// off the pending list; each entry either both or neither. It reports for each letter whether it was
+// written by this call, or by an earlier one with the same letters whose answer was lost; false of an
+// entry that was dead-lettered before. A repetition leaves no second copy.
+func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) ([]bool, error) {
+	written := make([]bool, len(letters))
 	now := time.Now().UTC().Format(time.RFC3339Nano)
+	done := 0
 	// In parts: one pipeline of large payloads would be held in memory as a whole.
 	for part := range slices.Chunk(letters, 100) {
-		_, err := c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		results, err := c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			for _, l := range part {
 				args := append([]any{c.group, l.Entry.ID.String()}, l.values(now)...)
 				pipe.Eval(ctx, bury, []string{c.stream, DeadKey(c.stream)}, args...)
@@ -53,10 +57,14 @@ func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("dead-letter %d entries of stream %s: %w", len(letters), c.stream, err)
+			return nil, fmt.Errorf("dead-letter %d entries of stream %s: %w", len(letters), c.stream, err)
 		}
+		for i := range part {
+			written[done+i] = results[i].(*redis.Cmd).Val() == int64(1)
+		}
+		done += len(part)
 	}
-	return nil
+	return written, nil
 }
 
 // mostFields bounds what a letter keeps of its entry: Lua hands no more than some 8,000 values to

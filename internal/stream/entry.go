@@ -63,6 +63,9 @@ type Entry struct {
 	// Trimmed: the entry was pending, and the stream was trimmed or the entry deleted before it
 	// was delivered again. Nothing but the id is left of it.
 	Trimmed bool
+	// Oversize is the size in bytes of an entry that is larger than Consumer.MaxEntry, and 0 of any
+	// other. Only the beginning of such an entry is kept.
+	Oversize int
 
 	fields []byte // all fields as Redis sent them, count array elements
 	count  int

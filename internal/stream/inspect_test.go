@@ -124,10 +124,10 @@ func TestDeadLetters_TakesLettersApart(t *testing.T) {
 	b, err := f.readNew(t, 2)
 	require.NoError(t, err)
 	before := time.Now().Truncate(time.Microsecond)
-	require.NoError(t, f.DeadLetter(t.Context(), []Letter{
+	f.deadLetter(t, []Letter{
 		{Entry: &b.Entries[0], Reason: "wrong_type", Detail: "line\nline"},
 		{Entry: &b.Entries[1], Reason: "rejected_by_database", Detail: "d", SQLState: "23514"},
-	}))
+	})
 	foreign, err := f.client.XAdd(t.Context(), &redis.XAddArgs{Stream: DeadKey(f.stream), Values: []any{FieldReason, "x", "payload", "y"}}).Result()
 	require.NoError(t, err)
 

@@ -26,6 +26,9 @@ type Consumer struct {
 	// bytes; 0 is no bound. A read of a single entry is bounded by Redis alone (proto-max-bulk-len,
 	// 512 MB): an entry of any size has to be read. Set it before the first read.
 	MaxReply int
+	// MaxEntry bounds the bytes of an entry that is held in memory, of which a larger one keeps the
+	// beginning (Entry.Oversize); 0 is no bound. Set it before the first read.
+	MaxEntry int
 
 	client redis.UniversalClient
 	stream string
@@ -74,7 +77,7 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 // and adds them to the batch. It waits up to block for the first one, in whole milliseconds; 0
 // does not wait. It returns how many came: 0 and no error means none. Delivered entries are
 // pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
-// error, which may be a *ReplyTooLargeError, read what is pending.
+// error, which may be a *BrokenReplyError, read what is pending.
 func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
 	n, err := c.readInto(ctx, batch, count, replyTimeout, c.parseCounted, c.countedRead(count)...)
 	if redis.HasErrorPrefix(err, "OOM") {
@@ -152,24 +155,30 @@ func (c *Consumer) send(ctx context.Context, count int, timeout time.Duration, b
 	}
 	reply, err := c.wire.do(ctx, timeout, buf, commands...)
 	if errors.Is(err, errTooLarge) {
-		err = &ReplyTooLargeError{Entries: count, Bytes: len(reply)}
+		err = &BrokenReplyError{Entries: count, Bytes: len(reply), Err: errTooLarge}
 	}
 	return reply, err
 }
 
-// ReplyTooLargeError says that a reply was given up when it went beyond Consumer.MaxReply. What it
-// held is pending for this consumer.
-type ReplyTooLargeError struct {
+// BrokenReplyError says that a reply did not arrive as a whole: it went beyond Consumer.MaxReply, or the
+// connection broke or was too slow in the middle of it. What it held is pending for this consumer. Ask
+// for fewer entries at a time.
+type BrokenReplyError struct {
 	// Entries were asked for.
 	Entries int
 	// Bytes had been read.
 	Bytes int
+	// Err is the cause.
+	Err error
 }
 
 // Error implements error.
-func (e *ReplyTooLargeError) Error() string {
-	return fmt.Sprintf("reply of up to %d entries is larger than %d bytes", e.Entries, e.Bytes)
+func (e *BrokenReplyError) Error() string {
+	return fmt.Sprintf("reply of up to %d entries broke off after %d bytes: %s", e.Entries, e.Bytes, e.Err)
 }
+
+// Unwrap returns the cause.
+func (e *BrokenReplyError) Unwrap() error { return e.Err }
 
 // Close closes the connection of the reads; another read opens it again.
 func (c *Consumer) Close() error {
@@ -183,7 +192,7 @@ func (c *Consumer) Close() error {
 
 // ReadPending delivers again up to count of the entries that are pending for this consumer,
 // those after the given id in their order (XREADGROUP with an id). An empty batch means that
-// there are no more. It does not wait. The error may be a *ReplyTooLargeError.
+// there are no more. It does not wait. The error may be a *BrokenReplyError.
 func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch, error) {
 	reply, err := c.send(ctx, count, replyTimeout, nil, c.readCommand(count, 0, after.String()))
 	var entries []Entry

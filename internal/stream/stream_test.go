@@ -126,16 +126,17 @@ func TestConsumer_DeadLettersWithEveryField(t *testing.T) {
 	batch, err := f.readNew(t, 10)
 	require.NoError(t, err)
 
-	require.NoError(t, f.DeadLetter(t.Context(), nil))
+	f.deadLetter(t, nil)
 	letters := []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "not valid UTF-8", SQLState: "22021"}}
 	// Where the copy fails, nothing is acknowledged.
 	require.NoError(t, f.client.Set(t.Context(), DeadKey(f.stream), "no stream", 0).Err())
-	require.Error(t, f.DeadLetter(t.Context(), letters))
+	_, err = f.DeadLetter(t.Context(), letters)
+	require.Error(t, err)
 	require.Len(t, f.pending(t), 2)
 	require.NoError(t, f.client.Del(t.Context(), DeadKey(f.stream)).Err())
 
 	for range 2 { // again, as after a lost answer
-		require.NoError(t, f.DeadLetter(t.Context(), letters))
+		f.deadLetter(t, letters)
 	}
 	require.Equal(t, map[string]int64{"me " + b.String(): 1}, f.pending(t))
 	dead, err := f.client.XRange(t.Context(), "{"+f.stream+"}:dead", "-", "+").Result()
@@ -162,11 +163,12 @@ func TestConsumer_AcknowledgesNothingWithoutItsCopy(t *testing.T) {
 	dead := DeadKey(f.stream)
 	require.NoError(t, f.client.Set(t.Context(), dead, "no stream", 0).Err())
 	letters := []Letter{{Entry: &batch.Entries[0], Reason: "not_json"}}
-	require.True(t, redis.HasErrorPrefix(f.DeadLetter(t.Context(), letters), "WRONGTYPE"))
+	_, err = f.DeadLetter(t.Context(), letters)
+	require.True(t, redis.HasErrorPrefix(err, "WRONGTYPE"))
 	require.Equal(t, map[string]int64{"me " + a.String(): 1}, f.pending(t))
 
 	require.NoError(t, f.client.Del(t.Context(), dead).Err())
-	require.NoError(t, f.DeadLetter(t.Context(), letters))
+	f.deadLetter(t, letters)
 	require.Empty(t, f.pending(t))
 	require.Equal(t, int64(1), f.client.XLen(t.Context(), dead).Val())
 }
@@ -186,7 +188,7 @@ func TestConsumer_DeadLettersAnEntryOfManyFields(t *testing.T) {
 	var batch Batch
 	_, err = f.ReadNew(t.Context(), &batch, 10, shortBlock)
 	require.NoError(t, err)
-	require.NoError(t, f.DeadLetter(t.Context(), []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "no payload"}}))
+	f.deadLetter(t, []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "no payload"}})
 	require.Empty(t, f.pending(t))
 	letters, err := NewestDeadLetters(t.Context(), f.client, f.stream, 1)
 	require.NoError(t, err)
@@ -207,7 +209,7 @@ func TestConsumer_Stats(t *testing.T) {
 	}
 	batch, err := f.readNew(t, 1)
 	require.NoError(t, err)
-	require.NoError(t, f.DeadLetter(t.Context(), []Letter{{Entry: &batch.Entries[0]}}))
+	f.deadLetter(t, []Letter{{Entry: &batch.Entries[0]}})
 	_, err = f.readNew(t, 1)
 	require.NoError(t, err)
 
@@ -454,7 +456,7 @@ func TestConsumer_BoundsAReply(t *testing.T) {
 	require.NoError(t, err)
 	large := strings.Repeat("x", 2<<20)
 	added := []ID{f.add(t, "payload", "small"), f.add(t, "payload", large), f.add(t, "payload", large)}
-	var tooLarge *ReplyTooLargeError
+	var tooLarge *BrokenReplyError
 	_, err = f.readNew(t, 3)
 	require.ErrorAs(t, err, &tooLarge)
 	require.Equal(t, 3, tooLarge.Entries)
@@ -557,4 +559,11 @@ func BenchmarkParseRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// deadLetter moves the entries and returns which of them this call wrote.
+func (f *fixture) deadLetter(t testing.TB, letters []Letter) []bool {
+	written, err := f.DeadLetter(t.Context(), letters)
+	require.NoError(t, err)
+	return written
 }
