@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -256,14 +255,4 @@ func (c *Consumer) Leave(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("remove consumer %s from group %s: %w", c.name, c.group, err)
 	}
 	return gone, nil
-}
-
-// DeadKey names the dead-letter stream of a stream. Redis Cluster keeps both in one slot, so
-// that one script reaches both: the slot is that of the text in the first {…}, or of the whole
-// name where there is none.
-func DeadKey(stream string) string {
-	if open := strings.IndexByte(stream, '{'); open >= 0 && strings.IndexByte(stream[open+1:], '}') > 0 {
-		return stream + ":dead"
-	}
-	return "{" + stream + "}:dead"
 }

@@ -411,20 +411,6 @@ func TestConsumer_FindsDeliveriesAmongManyOthers(t *testing.T) {
 	require.Equal(t, map[ID]int64{first: 2, last: 1}, counts)
 }
 
-func TestConsumer_KeepsBothStreamsInOneSlot(t *testing.T) {
-	cases := map[string]string{
-		"telemetry:t":   "{telemetry:t}:dead",
-		"{fleet}:t":     "{fleet}:t:dead",
-		"a{fleet}b":     "a{fleet}b:dead",
-		"{}:t":          "{{}:t}:dead", // an empty tag is none; no name can share its slot
-		"telemetry:{t":  "{telemetry:{t}:dead",
-		"telemetry:}{t": "{telemetry:}{t}:dead",
-	}
-	for stream, want := range cases {
-		require.Equal(t, want, DeadKey(stream))
-	}
-}
-
 func TestConnect_TakesEveryKindOfServer(t *testing.T) {
 	cases := map[string]any{
 		"redis://user:pw@localhost:6379/3":                      &redis.Client{},
