@@ -182,7 +182,7 @@ func TestStatus_WatchesUntilCtrlC(t *testing.T) {
 
 func TestRates_AreUnknownWhereACountIs(t *testing.T) {
 	at := func(added int64, read ...int64) stream.Info {
-		info := stream.Info{Added: added, Group: &stream.GroupInfo{}}
+		info := stream.Info{Added: &added, Group: &stream.GroupInfo{}}
 		for i := range read {
 			info.Group.Read = &read[i]
 		}
@@ -195,5 +195,5 @@ func TestRates_AreUnknownWhereACountIs(t *testing.T) {
 	require.Equal(t, [2]string{"50/s", "100/s"}, rate(at(100, 100), at(200, 300)))
 	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100), at(200, 300)), "Redis had lost count")
 	require.Equal(t, [2]string{"–", "–"}, rate(at(100, 100), at(1, 1)), "flushed in between")
-	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100, 1), stream.Info{Added: 200}), "the group is gone")
+	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100, 1), stream.Info{Added: new(int64(200))}), "the group is gone")
 }

@@ -102,18 +102,25 @@ func (w *watcher) show(stats stream.Stats) {
 }
 
 // countTrimmed asks for the stream's state, and reports entries that were trimmed unread, a loss
-// that is not ours. Only one replica counts it: who settles it.
+// that is not ours. Only one replica counts it: the one that settles it.
 func (p *Pipeline) countTrimmed(ctx context.Context, c *stream.Consumer) (stream.Stats, error) {
 	stats, err := c.Stats(ctx)
-	if err != nil || stats.TrimmedUnread == 0 {
+	if err != nil {
 		return stats, err
 	}
-	settled, err := c.SettleTrimmed(ctx, stats)
+	settled, err := c.Settle(ctx, stats)
 	if err != nil || !settled {
 		return stats, err
 	}
-	p.Metrics.TrimmedUnread.WithLabelValues(c.Stream()).Add(float64(stats.TrimmedUnread))
-	p.sayTrimmed(c.Stream(), stats.TrimmedUnread)
+	if stats.TrimmedUnread > 0 {
+		p.Metrics.TrimmedUnread.WithLabelValues(c.Stream()).Add(float64(stats.TrimmedUnread))
+		p.sayTrimmed(c.Stream(), stats.TrimmedUnread)
+	}
+	if stats.Doubtful > 0 {
+		p.Logger.Warn("entries may have been trimmed before they were read: Redis's count of reads was wrong",
+			"stream", c.Stream(), "entries_at_most", stats.Doubtful,
+			"hint", "normal after a restart or failover of Redis, or XGROUP SETID: the count is corrected")
+	}
 	return stats, nil
 }
 

@@ -35,7 +35,7 @@ func TestInspect_TellsOfStreamAndGroup(t *testing.T) {
 	first := f.add(t, "payload", "1")
 	second := f.add(t, "payload", "2")
 	third := f.add(t, "payload", "3")
-	want := Info{Exists: true, Length: 3, Added: 3, First: first, LastGenerated: third}
+	want := Info{Exists: true, Length: 3, Added: counted(3), First: first, LastGenerated: third}
 	require.Equal(t, want, f.inspect(t), "no group")
 
 	_, err := f.EnsureGroup(t.Context())

@@ -34,6 +34,9 @@ type Consumer struct {
 	group  string
 	name   string
 
+	count     count
+	countedAt int // when the read began that counts
+
 	wire    *wire // of the reads; nil while there is none
 	buffers buffers
 }
@@ -69,6 +72,7 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("create consumer group %s on stream %s: %w", c.group, c.stream, err)
 	}
+	c.count.begin()
 	return true, nil
 }
 

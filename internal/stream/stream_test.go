@@ -219,7 +219,7 @@ func TestConsumer_Stats(t *testing.T) {
 	lag := int64(1)
 	require.Equal(t, Stats{
 		Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending,
-		Added: 3, Read: 2, lastDelivered: stats.lastDelivered,
+		Exists: true, Added: counted(3), Read: counted(2), lastDelivered: stats.lastDelivered, run: stats.run, right: counted(2),
 	}, stats)
 
 	letters, err := f.DeadLetterLength(t.Context())
@@ -259,10 +259,10 @@ func TestConsumer_FindsWhatWasTrimmedUnread(t *testing.T) {
 	require.NoError(t, f.client.XTrimMaxLen(t.Context(), f.stream, 2).Err())
 	n, stats := trimmed()
 	require.Equal(t, int64(5), n)
-	settled, err := f.SettleTrimmed(t.Context(), stats)
+	settled, err := f.Settle(t.Context(), stats)
 	require.NoError(t, err)
 	require.True(t, settled)
-	settled, err = f.SettleTrimmed(t.Context(), stats)
+	settled, err = f.Settle(t.Context(), stats)
 	require.NoError(t, err)
 	require.False(t, settled, "another replica would count it twice")
 	n, stats = trimmed()
