@@ -220,13 +220,13 @@ func deadLetters(ctx context.Context, client redis.UniversalClient, name string)
 	if err != nil {
 		return deadView{}, fmt.Errorf("count dead letters of stream %s: %w", name, err)
 	}
-	newest, err := stream.NewestDeadLetters(ctx, client, name, newestLetters)
+	newest, err := stream.NewestReasons(ctx, client, name, newestLetters)
 	if err != nil {
 		return deadView{}, err
 	}
 	d := deadView{Total: total, Counted: len(newest), ByReason: tally{}}
-	for i := range newest {
-		d.ByReason[reasonOf(&newest[i])]++
+	for _, reason := range newest {
+		d.ByReason[orUnknown(reason)]++
 	}
 	return d, nil
 }

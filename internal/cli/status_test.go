@@ -98,6 +98,17 @@ func TestStatus_SaysWhereItCountedSomeOfTheDeadLetters(t *testing.T) {
 	require.Contains(t, r.run("status").out, "    dead letters  1005; of the newest 1000: 1000 not_json\n")
 }
 
+// 64 MB of dead letters: few are looked at, and none is moved.
+func TestStatus_ReadsFewLargeDeadLetters(t *testing.T) {
+	r := newRig(t)
+	payload := strings.Repeat("x", 4<<20)
+	for range 16 {
+		require.NoError(t, r.client.XAdd(t.Context(), &redis.XAddArgs{Stream: stream.DeadKey(r.stream), Values: []any{"payload", payload,
+			stream.FieldReason, string(deadletter.NotJSON), stream.FieldDetail, "", stream.FieldSourceID, "1-1", stream.FieldTime, ""}}).Err())
+	}
+	require.Contains(t, r.run("status").out, "    dead letters  16; of the newest 3: 3 not_json\n")
+}
+
 func TestStatus_ShowsTheRestWhereAServerIsDown(t *testing.T) {
 	r := newRig(t)
 	r.add(goodPayload)

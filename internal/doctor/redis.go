@@ -207,7 +207,7 @@ func (r *report) stream(ctx context.Context, client redis.UniversalClient, name,
 	check := "stream " + name
 	switch {
 	case redis.IsPermissionError(err):
-		r.warn(check, "could not check: "+err.Error(), "ACL SETUSER … +xinfo|stream +xinfo|groups +xinfo|consumers +xpending ~"+name)
+		r.warn(check, "could not check: "+err.Error(), "ACL SETUSER … +eval +evalsha +xinfo|stream +xinfo|groups +xinfo|consumers +xpending ~"+name)
 		return
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		r.fail(check, "the key holds something else than a stream", "name another with REDIS_STREAM, or delete the key")
@@ -250,6 +250,8 @@ func (r *report) pending(ctx context.Context, client redis.UniversalClient, name
 
 const hintTrimming = "raise MAXLEN where tcp-ingestion adds entries; add workers, or WRITERS, so that the group keeps up"
 
+const hintDoubt = "none after a restart or failover of Redis, or XGROUP SETID: a worker corrects the count when it has read everything"
+
 // nearTrimming is the part of a trimmed stream that unread and pending entries may take.
 const nearTrimming = 0.8
 
@@ -268,7 +270,7 @@ func (r *report) unread(ctx context.Context, client redis.UniversalClient, name,
 		return
 	case s.Doubtful > 0:
 		r.warn(check, fmt.Sprintf("up to %d entries may have been trimmed before they were read: Redis's count of reads is not known to be right", s.Doubtful),
-			"none where Redis was restarted, has failed over, or the group was set back: a worker corrects the count as soon as it has read everything")
+			hintDoubt)
 		return
 	case s.Added == nil:
 		r.warn(check, "could not check: the server does not count what was added", "none: no loss by trimming will be noticed")

@@ -133,6 +133,9 @@ func parseState(values []string) (state, error) {
 			set(n)
 		}
 		if id, ok := ids[name]; ok && value != "" {
+			if !strings.Contains(value, "-") {
+				value += "-0" // miniredis keeps the 0 of XGROUP CREATE as it is
+			}
 			var err error
 			if *id, err = ParseID(value); err != nil {
 				return state{}, fmt.Errorf("%s: %w", name, err)

@@ -78,8 +78,8 @@ func (s *state) trueLag() *int64 {
 	if entries, known := s.undelivered(); known {
 		return &entries
 	}
-	if s.lag != nil && *s.lag < 0 {
-		return nil
+	if s.added == nil || (s.lag != nil && *s.lag < 0) {
+		return nil // miniredis says the length instead
 	}
 	return s.lag
 }
