@@ -216,7 +216,10 @@ func (r *report) stream(ctx context.Context, client redis.UniversalClient, name,
 		r.fail(check, err.Error(), hintConnection(err))
 		return
 	case !info.Exists:
-		r.warn(check, "does not exist", "none where nothing was published yet; else correct REDIS_STREAM")
+		r.warn(check, "does not exist"+alike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
+		return
+	case info.Added != nil && *info.Added == 0:
+		r.warn(check, "nothing was ever added to it"+alike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
 		return
 	case info.Group == nil:
 		r.warn(check, fmt.Sprintf("has no consumer group %s", group), "none: the worker makes it at the beginning of the stream; else correct REDIS_GROUP")
