@@ -12,7 +12,7 @@ import (
 )
 
 func readReply(r io.Reader) ([]byte, error) {
-	w := wire{r: bufio.NewReader(r)}
+	w := reader{r: bufio.NewReader(r)}
 	return w.reply(nil)
 }
 
@@ -58,7 +58,7 @@ func TestWire_ReadsOneReply(t *testing.T) {
 func TestWire_BoundsAReply(t *testing.T) {
 	const bound = 5 << 20
 	read := func(text string) ([]byte, error) {
-		w := wire{r: bufio.NewReader(strings.NewReader(text)), maxReply: bound}
+		w := reader{r: bufio.NewReader(strings.NewReader(text)), limits: limits{reply: bound}}
 		return w.reply(nil)
 	}
 	element := "$99990\r\n" + strings.Repeat("x", 99990) + "\r\n" // 100,000 bytes in all
