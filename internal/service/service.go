@@ -124,8 +124,9 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		Logger:  s.logger,
 	}
 	for _, name := range s.config.Streams {
-		s.pipeline.Consumers = append(s.pipeline.Consumers,
-			stream.NewConsumer(s.redis, name, s.config.Group, s.config.Consumer))
+		consumer := stream.NewConsumer(s.redis, name, s.config.Group, s.config.Consumer)
+		consumer.MaxEntry = s.config.MaxEntryBytes
+		s.pipeline.Consumers = append(s.pipeline.Consumers, consumer)
 	}
 	return nil
 }

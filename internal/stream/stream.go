@@ -198,6 +198,9 @@ func (e *BrokenReplyError) Error() string {
 	return fmt.Sprintf("reply of up to %d entries broke off after %d bytes: %s", e.Entries, e.Bytes, e.Err)
 }
 
+// TooLarge reports whether the reply was given up because it went beyond Consumer.MaxReply.
+func (e *BrokenReplyError) TooLarge() bool { return errors.Is(e.Err, errTooLarge) }
+
 // Unwrap returns the cause.
 func (e *BrokenReplyError) Unwrap() error { return e.Err }
 
