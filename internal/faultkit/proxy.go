@@ -26,6 +26,7 @@ type Proxy struct {
 	listener net.Listener // nil while connections are refused
 	links    map[*link]struct{}
 	silent   bool
+	rate     int // bytes a second of each connection in each direction; 0 is no limit
 	trap     *trap
 	running  sync.WaitGroup
 	ended    chan struct{} // closed with the test
@@ -43,6 +44,9 @@ type Trap struct {
 	// Vanish is Hold, and the server too sees its connection open, whatever becomes of the
 	// client: as when the client's host loses its power. Not with Answered.
 	Vanish bool
+	// After, where not 0, is how many bytes of the server's answers pass from then on; then both
+	// connections are cut, in the middle of an answer.
+	After int
 }
 
 type trap struct {
@@ -127,6 +131,40 @@ func (p *Proxy) Swallow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.silent = true
+}
+
+// Throttle limits each connection to so many bytes a second in each direction; 0 is no limit.
+func (p *Proxy) Throttle(rate int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = rate
+}
+
+// send writes b at the rate of the proxy.
+func (p *Proxy) send(to net.Conn, b []byte) error {
+	const tick = 10 * time.Millisecond
+	for len(b) > 0 {
+		p.mu.Lock()
+		piece := len(b)
+		if p.rate > 0 {
+			piece = min(max(p.rate/int(time.Second/tick), 1), piece)
+		}
+		slow := p.rate > 0
+		p.mu.Unlock()
+		if _, err := to.Write(b[:piece]); err != nil {
+			return err
+		}
+		b = b[piece:]
+		if !slow {
+			continue
+		}
+		select {
+		case <-time.After(tick):
+		case <-p.ended:
+			return net.ErrClosed
+		}
+	}
+	return nil
 }
 
 // Set lays a trap. The channel is closed when it has sprung; for Trap.Answered that is when the
@@ -243,6 +281,8 @@ func (l *link) up() {
 		case silent:
 			continue
 		case sprung == nil:
+		case sprung.After > 0:
+			l.set(sprung, false)
 		case sprung.Answered:
 			l.set(sprung, false)
 			f.raw = append(f.raw, l.proxy.protocol.probe...)
@@ -262,7 +302,7 @@ func (l *link) up() {
 			close(sprung.sprung)
 			return
 		}
-		if _, err := l.server.Write(f.raw); err != nil {
+		if err := l.proxy.send(l.server, f.raw); err != nil {
 			return
 		}
 	}
@@ -272,11 +312,25 @@ func (l *link) up() {
 func (l *link) down() {
 	buf := make([]byte, 64<<10)
 	var answer []byte
+	passed := 0 // since a trap with After
 	for {
 		n, err := l.server.Read(buf)
 		awaiting, dead := l.state()
 		switch {
 		case dead:
+			return
+		case awaiting != nil && awaiting.After > 0:
+			if passed+n < awaiting.After {
+				passed += n
+				if err := l.proxy.send(l.client, buf[:n]); err != nil || n == 0 {
+					l.cut()
+					return
+				}
+				continue
+			}
+			_ = l.proxy.send(l.client, buf[:awaiting.After-passed])
+			l.cut()
+			close(awaiting.sprung)
 			return
 		case awaiting != nil:
 			answer = append(answer, buf[:n]...)
@@ -292,7 +346,7 @@ func (l *link) down() {
 			return
 		case l.proxy.isSilent():
 		case n > 0:
-			if _, err := l.client.Write(buf[:n]); err != nil {
+			if err := l.proxy.send(l.client, buf[:n]); err != nil {
 				l.cut()
 				return
 			}

@@ -36,9 +36,9 @@ type reader struct {
 	logger   *slog.Logger
 	joined   bool // the group was there before
 	failing  bool
-	metLone  bool // a lone entry was handed over
-	oneByOne bool // what is pending is read so, after a reply that broke off
-	broke    int  // replies that broke off since one arrived
+	metLone  bool                     // a lone entry was handed over
+	oneByOne bool                     // what is pending is read so, after a reply that broke off
+	broke    int                      // replies that broke off since one arrived
 	cut      *stream.BrokenReplyError // the last one without a byte, if its entries have not been met yet
 	slow     bool                     // the log says that replies break off, until they have their full size again
 
@@ -106,15 +106,15 @@ func (r *reader) readOneByOne(broken *stream.BrokenReplyError) {
 			"asked", broken.Entries, "bytes", broken.Bytes)
 		return
 	}
-	r.size.broken(broken.Entries)
 	if broken.Bytes == 0 {
-		r.cut = broken // unless Redis stopped: if the reply had entries, they are met now
+		r.cut = broken // a reply was cut if its entries are pending now, else the connection ended for itself
 		return
 	}
-	r.reportBroken(broken)
+	r.askForFewer(broken)
 }
 
-func (r *reader) reportBroken(broken *stream.BrokenReplyError) {
+func (r *reader) askForFewer(broken *stream.BrokenReplyError) {
+	r.size.broken(broken.Entries)
 	if r.slow {
 		return
 	}
@@ -130,7 +130,7 @@ const brokenHint = "if Redis closes the connection, raise client-output-buffer-l
 // arrived notes that a reply arrived as a whole, with entries that were pending or without.
 func (r *reader) arrived(pending bool) {
 	if pending && r.cut != nil {
-		r.reportBroken(r.cut)
+		r.askForFewer(r.cut)
 	}
 	r.broke, r.cut = 0, nil
 	if r.size.most == 0 {
