@@ -163,9 +163,10 @@ func TestLarge_EntryBeyondTheOutputBufferLimit(t *testing.T) {
 // given up is asked for in parts.
 func TestLarge_SlowLink(t *testing.T) {
 	cases := map[string]struct{ rate, entries, size int }{
-		"4 MB/s, 16 KB entries":   {4 << 20, 2000, 16 << 10},
-		"400 KB/s, 16 KB entries": {400 << 10, 300, 16 << 10},
-		"200 KB/s, 1 MB entries":  {200 << 10, 2, 1000 << 10},
+		"4 MB/s, 16 KB entries":    {4 << 20, 1500, 16 << 10},
+		"400 KB/s, 16 KB entries":  {400 << 10, 250, 16 << 10},
+		"200 KB/s, 1 MB entries":   {200 << 10, 1, 1000 << 10},
+		"100 KB/s, 200 KB entries": {100 << 10, 8, 200 << 10}, // several in one reply take too long
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -195,7 +196,7 @@ func TestLarge_DeadLettersOverASlowLink(t *testing.T) {
 	for range 8 {
 		want = append(want, "not_json "+r.add(strings.Repeat("x", 1000<<10)))
 	}
-	proxied.Throttle(1 << 20)
+	proxied.Throttle(2 << 20)
 	w := r.start()
 	r.awaitDrained()
 	require.Zero(t, w.metric("processor_ack_errors_total"), "nothing is repeated")

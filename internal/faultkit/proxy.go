@@ -142,24 +142,25 @@ func (p *Proxy) Throttle(rate int) {
 
 // send writes b at the rate of the proxy.
 func (p *Proxy) send(to net.Conn, b []byte) error {
-	const tick = 10 * time.Millisecond
+	const piece = 4 << 10
+	began, sent := time.Now(), 0
 	for len(b) > 0 {
 		p.mu.Lock()
-		piece := len(b)
-		if p.rate > 0 {
-			piece = min(max(p.rate/int(time.Second/tick), 1), piece)
-		}
-		slow := p.rate > 0
+		rate := p.rate
 		p.mu.Unlock()
-		if _, err := to.Write(b[:piece]); err != nil {
+		n := len(b)
+		if rate > 0 {
+			n = min(n, piece)
+		}
+		if _, err := to.Write(b[:n]); err != nil {
 			return err
 		}
-		b = b[piece:]
-		if !slow {
+		b, sent = b[n:], sent+n
+		if rate == 0 {
 			continue
 		}
 		select {
-		case <-time.After(tick):
+		case <-time.After(time.Until(began.Add(time.Duration(sent) * time.Second / time.Duration(rate)))):
 		case <-p.ended:
 			return net.ErrClosed
 		}

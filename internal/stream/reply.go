@@ -140,6 +140,17 @@ func (w *reader) reply(buf []byte) ([]byte, error) {
 // fields appends the n elements of an entry's field list, whose header stands in buf at header.
 func (w *reader) fields(buf []byte, header, n int) ([]byte, error) {
 	start := len(buf)
+	if size := w.whole(n); size > 0 {
+		var err error
+		if buf, err = w.grow(buf, size); err != nil {
+			return buf, err
+		}
+		text, err := w.r.Peek(size)
+		buf = append(buf, text...)
+		_, _ = w.r.Discard(len(text))
+		w.count(len(text))
+		return buf, err
+	}
 	for i := range n {
 		line, size, err := w.bulkHeader()
 		if err != nil {
@@ -157,6 +168,33 @@ func (w *reader) fields(buf []byte, header, n int) ([]byte, error) {
 		}
 	}
 	return buf, nil
+}
+
+// whole returns the size of the next n bulk strings where all of them have arrived and are within
+// limits.entry, as those of most entries are; else 0.
+func (w *reader) whole(n int) int {
+	arrived, _ := w.r.Peek(w.r.Buffered())
+	if w.limits.entry > 0 && len(arrived) > w.limits.entry {
+		arrived = arrived[:w.limits.entry]
+	}
+	pos := 0
+	for range n {
+		if pos >= len(arrived) || arrived[pos] != '$' {
+			return 0
+		}
+		size := 0
+		for pos++; pos < len(arrived) && '0' <= arrived[pos] && arrived[pos] <= '9' && size <= len(arrived); pos++ {
+			size = size*10 + int(arrived[pos]-'0')
+		}
+		if pos+1 >= len(arrived) || arrived[pos] != '\r' || arrived[pos+1] != '\n' || arrived[pos-1] == '$' {
+			return 0
+		}
+		pos += size + 2*len("\r\n")
+	}
+	if pos > len(arrived) {
+		return 0
+	}
+	return pos
 }
 
 // bulkHeader reads the header of a bulk string that is not null. The size includes the line break behind
