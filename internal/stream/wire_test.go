@@ -86,7 +86,7 @@ func requireCut(t *testing.T, sent, whole []byte, depth int) {
 		return reply, w.skipped, err
 	}
 	at, skipped, err := read(bytes.NewReader(sent), socketBuffer)
-	byByte, skippedToo, errToo := read(iotest.OneByteReader(bytes.NewReader(sent)), excerptValue)
+	byByte, skippedToo, errToo := read(iotest.OneByteReader(bytes.NewReader(sent)), socketBuffer)
 	require.Equal(t, err, errToo)
 	require.Equal(t, skipped, skippedToo)
 	if err != nil {
