@@ -85,8 +85,8 @@ func requireCut(t *testing.T, sent, whole []byte, depth int) {
 		reply, err := w.reply(nil)
 		return reply, w.skipped, err
 	}
-	at, skipped, err := read(bytes.NewReader(sent), socketBuffer)
-	byByte, skippedToo, errToo := read(iotest.OneByteReader(bytes.NewReader(sent)), socketBuffer)
+	at, skipped, err := read(bytes.NewReader(sent), 2*excerptValue)
+	byByte, skippedToo, errToo := read(iotest.OneByteReader(bytes.NewReader(sent)), 2*excerptValue)
 	require.Equal(t, err, errToo)
 	require.Equal(t, skipped, skippedToo)
 	if err != nil {
