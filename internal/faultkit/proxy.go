@@ -26,6 +26,7 @@ type Proxy struct {
 	listener net.Listener // nil while connections are refused
 	links    map[*link]struct{}
 	silent   bool
+	rate     int // bytes a second of each connection in each direction; 0 is no limit
 	trap     *trap
 	running  sync.WaitGroup
 	ended    chan struct{} // closed with the test
@@ -43,6 +44,9 @@ type Trap struct {
 	// Vanish is Hold, and the server too sees its connection open, whatever becomes of the
 	// client: as when the client's host loses its power. Not with Answered.
 	Vanish bool
+	// After, where not 0, is how many bytes of the server's answers pass from then on; then both
+	// connections are cut, in the middle of an answer.
+	After int
 }
 
 type trap struct {
@@ -127,6 +131,41 @@ func (p *Proxy) Swallow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.silent = true
+}
+
+// Throttle limits each connection to so many bytes a second in each direction; 0 is no limit.
+func (p *Proxy) Throttle(rate int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = rate
+}
+
+// send writes b at the rate of the proxy.
+func (p *Proxy) send(to net.Conn, b []byte) error {
+	const piece = 4 << 10
+	began, sent := time.Now(), 0
+	for len(b) > 0 {
+		p.mu.Lock()
+		rate := p.rate
+		p.mu.Unlock()
+		n := len(b)
+		if rate > 0 {
+			n = min(n, piece)
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return err
+		}
+		b, sent = b[n:], sent+n
+		if rate == 0 {
+			continue
+		}
+		select {
+		case <-time.After(time.Until(began.Add(time.Duration(sent) * time.Second / time.Duration(rate)))):
+		case <-p.ended:
+			return net.ErrClosed
+		}
+	}
+	return nil
 }
 
 // Set lays a trap. The channel is closed when it has sprung; for Trap.Answered that is when the
@@ -243,6 +282,8 @@ func (l *link) up() {
 		case silent:
 			continue
 		case sprung == nil:
+		case sprung.After > 0:
+			l.set(sprung, false)
 		case sprung.Answered:
 			l.set(sprung, false)
 			f.raw = append(f.raw, l.proxy.protocol.probe...)
@@ -262,7 +303,7 @@ func (l *link) up() {
 			close(sprung.sprung)
 			return
 		}
-		if _, err := l.server.Write(f.raw); err != nil {
+		if err := l.proxy.send(l.server, f.raw); err != nil {
 			return
 		}
 	}
@@ -272,11 +313,25 @@ func (l *link) up() {
 func (l *link) down() {
 	buf := make([]byte, 64<<10)
 	var answer []byte
+	passed := 0 // since a trap with After
 	for {
 		n, err := l.server.Read(buf)
 		awaiting, dead := l.state()
 		switch {
 		case dead:
+			return
+		case awaiting != nil && awaiting.After > 0:
+			if passed+n < awaiting.After {
+				passed += n
+				if err := l.proxy.send(l.client, buf[:n]); err != nil || n == 0 {
+					l.cut()
+					return
+				}
+				continue
+			}
+			_ = l.proxy.send(l.client, buf[:awaiting.After-passed])
+			l.cut()
+			close(awaiting.sprung)
 			return
 		case awaiting != nil:
 			answer = append(answer, buf[:n]...)
@@ -292,7 +347,7 @@ func (l *link) down() {
 			return
 		case l.proxy.isSilent():
 		case n > 0:
-			if _, err := l.client.Write(buf[:n]); err != nil {
+			if err := l.proxy.send(l.client, buf[:n]); err != nil {
 				l.cut()
 				return
 			}

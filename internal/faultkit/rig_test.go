@@ -67,6 +67,7 @@ func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
 			Consumer:        "me",
 			BatchSize:       100,
 			BatchBytes:      16 << 20,
+			MaxEntryBytes:   1 << 20,
 			Linger:          time.Millisecond,
 			Writers:         4,
 			WriteTimeout:    30 * time.Second,

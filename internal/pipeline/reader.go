@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -35,8 +36,11 @@ type reader struct {
 	logger   *slog.Logger
 	joined   bool // the group was there before
 	failing  bool
-	metLone  bool // a lone entry was handed over
-	oneByOne bool // what is pending is read so, after a reply that was too large
+	metLone  bool                     // a lone entry was handed over
+	oneByOne bool                     // what is pending is read so, after a reply that broke off
+	broke    int                      // replies that broke off since one arrived
+	cut      *stream.BrokenReplyError // the last one without a byte, if its entries have not been met yet
+	slow     bool                     // the log says that replies break off, until they have their full size again
 
 	unsaid int64 // entries that were lost since the log last told of some
 	saidAt time.Time
@@ -48,13 +52,14 @@ type reader struct {
 func (p *Pipeline) newReader(c *stream.Consumer, batches chan<- *batch) *reader {
 	p.Ledger.Read(c.Stream(), 0)
 	size := newSizer(p.Options.BatchSize, p.Options.BatchBytes)
-	c.MaxReply = size.maxReply()
+	loop := p.Health.Loop("reader "+c.Stream(), maxSilence)
+	c.MaxReply, c.Progress = size.maxReply(), loop.Beat
 	return &reader{
 		pipeline: p,
 		consumer: c,
 		batches:  batches,
 		size:     size,
-		loop:     p.Health.Loop("reader "+c.Stream(), maxSilence),
+		loop:     loop,
 		logger:   p.Logger.With("stream", c.Stream()),
 	}
 }
@@ -72,10 +77,14 @@ func (r *reader) run(ctx, work context.Context) {
 			return
 		}
 		r.loop.Beat()
-		var large *stream.BrokenReplyError
-		if errors.As(err, &large) {
-			r.readOneByOne(large)
-		} else {
+		var broken *stream.BrokenReplyError
+		if errors.As(err, &broken) {
+			r.readOneByOne(broken)
+		}
+		if broken != nil && r.broke > 1 {
+			err = fmt.Errorf("%w. Fix: %s", err, brokenHint)
+		}
+		if broken == nil || r.broke > 1 {
 			r.failed(err)
 			if sleep(ctx, pause.NextBackOff()) != nil {
 				return
@@ -85,14 +94,48 @@ func (r *reader) run(ctx, work context.Context) {
 	}
 }
 
-// readOneByOne follows a reply that was given up: its entries are pending here. One by one they
+// readOneByOne follows a reply that did not arrive as a whole: its entries are pending here. One by one they
 // are delivered only once more, whatever their sizes; trying with fewer and fewer might take as many
-// deliveries as make a dead letter.
-func (r *reader) readOneByOne(large *stream.BrokenReplyError) {
+// deliveries as make a dead letter. New entries are read in smaller replies.
+func (r *reader) readOneByOne(broken *stream.BrokenReplyError) {
 	r.oneByOne = true
-	r.size.tooLarge(large.Entries, large.Bytes)
-	r.logger.Info("entries have become large: what the reply held is read again one by one",
-		"asked", large.Entries, "bytes", large.Bytes)
+	r.broke++
+	if broken.TooLarge() {
+		r.size.tooLarge(broken.Entries, broken.Bytes)
+		r.logger.Info("entries have become large: what the reply held is read again one by one",
+			"asked", broken.Entries, "bytes", broken.Bytes)
+		return
+	}
+	if broken.Bytes == 0 {
+		r.cut = broken // a reply was cut if its entries are pending now, else the connection ended for itself
+		return
+	}
+	r.askForFewer(broken)
+}
+
+func (r *reader) askForFewer(broken *stream.BrokenReplyError) {
+	r.size.broken(broken.Entries)
+	if r.slow {
+		return
+	}
+	r.slow = true
+	r.logger.Warn("replies of Redis break off; reading fewer entries at a time", "asked", broken.Entries,
+		"bytes", broken.Bytes, "error", broken.Err, "hint", brokenHint)
+}
+
+// brokenHint is the fix for replies that break off again and again.
+const brokenHint = "if Redis closes the connection, raise client-output-buffer-limit normal (0 0 0 is its default: no limit); " +
+	"else the link to Redis is slow or is cut by a proxy: check bandwidth and idle timeouts, or lower BATCH_BYTES"
+
+// arrived notes that a reply arrived as a whole, with entries that were pending or without.
+func (r *reader) arrived(pending bool) {
+	if pending && r.cut != nil {
+		r.askForFewer(r.cut)
+	}
+	r.broke, r.cut = 0, nil
+	if r.size.most == 0 {
+		r.slow = false
+	}
 }
 
 // read makes sure of the group, reads the consumer's own pending entries and then new ones.
@@ -173,6 +216,7 @@ func (r *reader) readNew(ctx context.Context, block time.Duration) (b stream.Bat
 		if came > 0 {
 			r.size.observe(came, b.Bytes-bytes)
 		}
+		r.arrived(false)
 		if came < asked {
 			return b, false, nil
 		}
@@ -226,6 +270,9 @@ func (r *reader) readPending(ctx, work context.Context) error {
 		b, err := r.consumer.ReadPending(ctx, after, count)
 		if err != nil {
 			return err
+		}
+		if len(b.Entries) > 0 {
+			r.arrived(true)
 		}
 		if len(b.Entries) == 0 {
 			break

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -120,6 +121,10 @@ func (w *worker) decode(b *batch) {
 			w.trimmed = append(w.trimmed, entry.ID)
 			continue
 		}
+		if entry.Oversize > 0 {
+			w.letters = append(w.letters, tooLarge(entry, b.consumer.MaxEntry))
+			continue
+		}
 		pos, err := w.decoder.Decode(entry.Payload)
 		if err != nil {
 			w.letters = append(w.letters, undecodable(entry, err))
@@ -140,6 +145,16 @@ func (p *Pipeline) lost(stream string, entries int) {
 	p.Metrics.LostPending.WithLabelValues(stream).Add(float64(entries))
 	p.Logger.Error("pending entries were trimmed from the stream before they became rows; they are lost",
 		"stream", stream, "entries", entries)
+}
+
+// tooLarge makes a letter of what is kept of an entry beyond the limit.
+func tooLarge(entry *stream.Entry, limit int) stream.Letter {
+	return stream.Letter{
+		Entry:  entry,
+		Reason: string(deadletter.TooLarge),
+		Detail: fmt.Sprintf("entry %s has %d bytes, the limit is %d (--max-entry-bytes); this letter holds its first fields and the first 4096 bytes of each value",
+			entry.ID, entry.Oversize, limit),
+	}
 }
 
 func undecodable(entry *stream.Entry, err error) stream.Letter {

@@ -40,6 +40,7 @@ type Config struct {
 
 	BatchSize       int           `env:"BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Batches:" help:"Most entries in a batch (default: ${default})."`
 	BatchBytes      int           `env:"BATCH_BYTES" default:"16777216" range:"65536..1073741824" placeholder:"BYTES" group:"Batches:" help:"Size in bytes that a batch should stay below, judged by the entries before it; a reply of Redis is given up beyond twice as many (default: ${default})."`
+	MaxEntryBytes   int           `env:"MAX_ENTRY_BYTES" default:"1048576" range:"16384..16777216" placeholder:"BYTES" group:"Batches:" help:"Maximum size of an entry in bytes, as Redis sends its fields; a larger one is dead-lettered as too_large without being held in memory (default: ${default})."`
 	Linger          time.Duration `env:"LINGER" default:"5ms" range:"0s..10s" placeholder:"DURATION" group:"Batches:" help:"Least time between two reads of a stream without backlog: bounds commits a second (default: ${default})."`
 	Writers         int           `env:"WRITERS" default:"0" range:"0..64" placeholder:"N" group:"Batches:" help:"Batches written at once, each over a database connection of its own; 0 is one for each CPU, 2 to 4 (default: ${default})."`
 	WriteTimeout    time.Duration `env:"WRITE_TIMEOUT" default:"30s" range:"1s..1h" placeholder:"DURATION" group:"Batches:" help:"Longest that one attempt to write a batch may take before it is tried again (default: ${default})."`

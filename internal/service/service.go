@@ -93,12 +93,14 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 	if err := s.Registry.Register(s.Health); err != nil {
 		return fmt.Errorf("register health metrics: %w", err)
 	}
-	if s.redis, err = stream.Connect(s.config.Redis.URL); err != nil {
+	redisURL := watched(s.config.Redis.URLFile, s.config.Redis.URL, s.logger)
+	if s.redis, err = stream.ConnectWith(s.config.Redis.URL, redisURL); err != nil {
 		return fmt.Errorf("read the Redis URL: %w", err)
 	}
 	s.Store, err = store.Open(ctx, s.config.Database.URL, store.Options{
 		Writers:      Writers(s.config.Writers),
 		WriteTimeout: s.config.WriteTimeout,
+		CurrentURL:   watched(s.config.Database.URLFile, s.config.Database.URL, s.logger),
 		Logger:       s.logger,
 		Events:       pipeline.StoreEvents(metrics, s.Health),
 	})
@@ -124,8 +126,9 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		Logger:  s.logger,
 	}
 	for _, name := range s.config.Streams {
-		s.pipeline.Consumers = append(s.pipeline.Consumers,
-			stream.NewConsumer(s.redis, name, s.config.Group, s.config.Consumer))
+		consumer := stream.NewConsumer(s.redis, name, s.config.Group, s.config.Consumer)
+		consumer.MaxEntry = s.config.MaxEntryBytes
+		s.pipeline.Consumers = append(s.pipeline.Consumers, consumer)
 	}
 	return nil
 }

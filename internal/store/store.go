@@ -27,6 +27,9 @@ type Options struct {
 	// WriteTimeout bounds one attempt to write a batch, so that a server that hangs without
 	// closing its connections is noticed. 0 is 30 s.
 	WriteTimeout time.Duration
+	// CurrentURL, where set, returns the database URL as it is now: each new connection uses its user and
+	// password, and all else of the one given to Open.
+	CurrentURL func() string
 	// Prepare, where set, establishes and verifies each session when its connection opens. The
 	// connection is closed where it fails. An error may be a *SchemaError.
 	Prepare func(ctx context.Context, conn *pgx.Conn) error
@@ -119,11 +122,26 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 		}
 		return nil
 	}
+	if opts.CurrentURL != nil {
+		config.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
+			return useCredentials(conn, opts.CurrentURL())
+		}
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection pool: %w", err)
 	}
 	return &Store{pool: pool, opts: opts, trouble: newTrouble(opts.Logger, opts.Events.Trouble)}, nil
+}
+
+// useCredentials gives a connection the user and password of a URL.
+func useCredentials(conn *pgx.ConnConfig, databaseURL string) error {
+	now, err := poolConfig(databaseURL)
+	if err != nil {
+		return err
+	}
+	conn.User, conn.Password = now.ConnConfig.User, now.ConnConfig.Password
+	return nil
 }
 
 // closeTimeout is what connections have to close in. pgx waits 15 s for a server that hangs,

@@ -32,8 +32,8 @@ type Claimed struct {
 // entries of the pending list at most; call it with the returned cursor until that has come
 // round. After a *BrokenReplyError what it took over is pending here.
 func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor, count int) (Claimed, error) {
-	reply, err := c.send(ctx, count, replyTimeout, nil, []string{"XAUTOCLAIM", c.stream, c.group, c.name,
-		strconv.FormatInt(minIdle.Milliseconds(), 10), from.id.String(), "COUNT", strconv.Itoa(count)})
+	reply, err := c.send(ctx, c.query(count, claimDepth, []string{"XAUTOCLAIM", c.stream, c.group, c.name,
+		strconv.FormatInt(minIdle.Milliseconds(), 10), from.id.String(), "COUNT", strconv.Itoa(count)}), nil)
 	var claimed Claimed
 	if err == nil {
 		claimed, err = parseClaim(reply)
@@ -42,7 +42,7 @@ func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor
 		return Claimed{}, c.readError(err)
 	}
 	claimed.Redelivered = true
-	claimed.Bytes = len(reply)
+	claimed.Bytes = len(reply) + c.wire.skipped
 	return claimed, nil
 }
 

@@ -26,9 +26,13 @@ const socketBuffer = 256 << 10
 //	redis://user:password@host:26379/0?master_name=m&addr=host2:26379   Sentinel
 //	redis://user:password@host:6379?addr=host2:6379                     Cluster
 //
-// All other parameters are go-redis's. The client tries nothing twice: its callers do, and know
+// All other parameters are go-redis's. The client retries nothing: its callers do, and know
 // for how long. The caller closes the client.
-func Connect(rawURL string) (redis.UniversalClient, error) {
+func Connect(rawURL string) (redis.UniversalClient, error) { return ConnectWith(rawURL, nil) }
+
+// ConnectWith is Connect with credentials that may change: current, where not nil, returns the URL as it is
+// now, and each new connection uses its user name and password. Everything else is that of rawURL.
+func ConnectWith(rawURL string, current func() string) (redis.UniversalClient, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		// The error of net/url holds the URL, and so the password.
@@ -41,50 +45,71 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sentinel: %w", err)
 		}
-		opt.Protocol, opt.MaxRetries, opt.DialerRetries = 2, -1, 1
-		opt.ReadTimeout = readTimeout(opt.ReadTimeout)
-		opt.ReadBufferSize, opt.WriteBufferSize = socketBuffer, socketBuffer
-		requireTLS12(opt.TLSConfig)
+		// go-redis has no maintenance notifications with Sentinel.
+		set(settings{&opt.Protocol, &opt.MaxRetries, &opt.DialerRetries, &opt.ReadBufferSize, &opt.WriteBufferSize,
+			&opt.ReadTimeout, opt.DialTimeout, opt.TLSConfig, &opt.Dialer, &opt.CredentialsProviderContext, new(noNotifications)}, current)
 		return redis.NewFailoverClient(opt), nil
 	case query.Has("addr"):
 		opt, err := redis.ParseClusterURL(rawURL)
 		if err != nil {
 			return nil, fmt.Errorf("cluster: %w", err)
 		}
-		opt.Protocol, opt.MaxRetries, opt.DialerRetries = 2, -1, 1
-		opt.ReadTimeout = readTimeout(opt.ReadTimeout)
-		opt.ReadBufferSize, opt.WriteBufferSize = socketBuffer, socketBuffer
-		opt.MaintNotificationsConfig = noMaintNotifications()
-		requireTLS12(opt.TLSConfig)
+		set(settings{&opt.Protocol, &opt.MaxRetries, &opt.DialerRetries, &opt.ReadBufferSize, &opt.WriteBufferSize,
+			&opt.ReadTimeout, opt.DialTimeout, opt.TLSConfig, &opt.Dialer, &opt.CredentialsProviderContext, &opt.MaintNotificationsConfig}, current)
 		return redis.NewClusterClient(opt), nil
 	default:
 		opt, err := redis.ParseURL(rawURL)
 		if err != nil {
 			return nil, err
 		}
-		opt.Protocol, opt.MaxRetries, opt.DialerRetries = 2, -1, 1
-		opt.ReadTimeout = readTimeout(opt.ReadTimeout)
-		opt.ReadBufferSize, opt.WriteBufferSize = socketBuffer, socketBuffer
-		opt.MaintNotificationsConfig = noMaintNotifications()
-		requireTLS12(opt.TLSConfig)
+		set(settings{&opt.Protocol, &opt.MaxRetries, &opt.DialerRetries, &opt.ReadBufferSize, &opt.WriteBufferSize,
+			&opt.ReadTimeout, opt.DialTimeout, opt.TLSConfig, &opt.Dialer, &opt.CredentialsProviderContext, &opt.MaintNotificationsConfig}, current)
 		return redis.NewClient(opt), nil
 	}
 }
 
-// readTimeout leaves a blocked read its time: the client's own limit must come later.
-func readTimeout(wanted time.Duration) time.Duration {
-	return max(wanted, BlockTimeout+2*time.Second)
+type (
+	noNotifications = *maintnotifications.Config
+	credentials     = func(ctx context.Context) (user, password string, err error)
+)
+
+// settings are the options that go-redis has in each of its three option types.
+type settings struct {
+	protocol, maxRetries, dialerRetries, readBuffer, writeBuffer *int
+
+	readTimeout   *time.Duration
+	dialTimeout   time.Duration
+	tls           *tls.Config
+	dialer        *dialFunc
+	credentials   *credentials
+	notifications **maintnotifications.Config
 }
 
-// noMaintNotifications: they need RESP3, and the raw reader reads RESP2.
-func noMaintNotifications() *maintnotifications.Config {
-	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-}
-
-func requireTLS12(config *tls.Config) {
-	if config != nil {
-		config.MinVersion = tls.VersionTLS12
+// set sets what every kind of client needs.
+func set(s settings, current func() string) {
+	*s.protocol, *s.maxRetries, *s.dialerRetries = 2, -1, 1
+	*s.readBuffer, *s.writeBuffer = socketBuffer, socketBuffer
+	// The client's own limit must come later than the end of a blocked read.
+	*s.readTimeout = max(*s.readTimeout, BlockTimeout+2*time.Second)
+	// Maintenance notifications need RESP3, and the wire reader reads RESP2.
+	*s.notifications = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if s.tls != nil {
+		s.tls.MinVersion = tls.VersionTLS12
 	}
+	*s.dialer = newDialer(s.dialTimeout, s.tls)
+	if current != nil {
+		*s.credentials = func(context.Context) (string, string, error) { return userinfo(current()) }
+	}
+}
+
+// userinfo returns the user name and password of a URL.
+func userinfo(rawURL string) (user, password string, err error) {
+	opt, err := url.Parse(rawURL)
+	if err != nil {
+		return "", "", fmt.Errorf("the Redis URL is not readable any more") // err holds the URL
+	}
+	password, _ = opt.User.Password()
+	return opt.User.Username(), password, nil
 }
 
 // Ping reports whether Redis answers.

@@ -8,7 +8,7 @@ import (
 // Batch is what one or more reads of a stream delivered.
 type Batch struct {
 	Entries []Entry
-	// Bytes is the size of Redis's replies, which the entries keep alive.
+	// Bytes is the size of Redis's replies. The entries keep all of it alive but the rest of oversize ones.
 	Bytes int
 	// Redelivered: these entries were delivered before, so their rows may be there already.
 	Redelivered bool
@@ -64,7 +64,8 @@ type Entry struct {
 	// was delivered again. Nothing but the id is left of it.
 	Trimmed bool
 	// Oversize is the size in bytes of an entry that is larger than Consumer.MaxEntry, and 0 of any
-	// other. Only the beginning of such an entry is kept.
+	// other. Kept are the first fields of such an entry and the first 4096 bytes of each value; the payload
+	// among them wherever it stands.
 	Oversize int
 
 	fields []byte // all fields as Redis sent them, count array elements

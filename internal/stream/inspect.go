@@ -135,18 +135,3 @@ func RecentlySettled(ctx context.Context, client redis.UniversalClient, stream, 
 	}
 	return entries, nil
 }
-
-// readRange sends XRANGE or XREVRANGE. It takes the reply as it comes: the client's own reader makes a map
-// of the fields, and so loses their order and all but one of those with one name.
-func readRange(ctx context.Context, client redis.UniversalClient, command, stream, start, stop string, count int) ([]Entry, error) {
-	cmd := redis.NewRawCmd(ctx, command, stream, start, stop, "count", count)
-	cmd.SetFirstKeyPos(1)
-	if err := client.Process(ctx, cmd); err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	entries, err := parseRange(cmd.Val())
-	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	return entries, nil
-}

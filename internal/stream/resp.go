@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 var errProtocol = errors.New("reply is not RESP2 as XREADGROUP sends it")
@@ -96,6 +97,9 @@ func (r *respReader) entry(e *Entry) error {
 	if e.ID, err = r.id(); err != nil {
 		return err
 	}
+	if e.Oversize, err = r.oversize(); err != nil {
+		return err
+	}
 	if e.count, err = r.array(); err != nil {
 		return err
 	}
@@ -119,6 +123,20 @@ func (r *respReader) entry(e *Entry) error {
 	}
 	e.fields = r.buf[start:r.pos]
 	return nil
+}
+
+// oversize reads the size that a reader puts in front of the fields of a large entry; 0 where there is none.
+func (r *respReader) oversize() (int, error) {
+	if r.pos >= len(r.buf) || r.buf[r.pos] != '~' {
+		return 0, nil
+	}
+	line, _, found := bytes.Cut(r.buf[r.pos+1:], []byte("\r\n"))
+	size, err := strconv.Atoi(string(line))
+	if !found || err != nil || size <= 0 {
+		return 0, errProtocol
+	}
+	r.pos += len("~") + len(line) + len("\r\n")
+	return size, nil
 }
 
 // array reads the header of an array and returns its length; -1 is the null array.

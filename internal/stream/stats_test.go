@@ -20,30 +20,30 @@ const (
 	deadline = 30 * time.Second
 )
 
-// reader is a worker as far as lost entries go: it looks when it joins, reads, and looks now and then.
-type reader struct {
+// observer is a worker as far as lost entries go: it looks when it joins, reads, and looks now and then.
+type observer struct {
 	fixture
 	lost, doubtful int64
 }
 
-func newReader(t testing.TB, url string) *reader {
+func newObserver(t testing.TB, url string) *observer {
 	client, err := Connect(url)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	c := NewConsumer(client, "s", "processor", "me")
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	r := &reader{fixture: fixture{client, c}}
+	r := &observer{fixture: fixture{client, c}}
 	r.join(t)
 	return r
 }
 
-func (r *reader) join(t testing.TB) {
+func (r *observer) join(t testing.TB) {
 	_, err := r.EnsureGroup(t.Context())
 	require.NoError(t, err)
 	r.look(t)
 }
 
-func (r *reader) look(t testing.TB) Stats {
+func (r *observer) look(t testing.TB) Stats {
 	stats, err := r.Stats(t.Context())
 	require.NoError(t, err)
 	settled, err := r.Settle(t.Context(), stats)
@@ -56,7 +56,7 @@ func (r *reader) look(t testing.TB) Stats {
 }
 
 // read reads and acknowledges everything, in several reads.
-func (r *reader) read(t testing.TB) {
+func (r *observer) read(t testing.TB) {
 	for {
 		var batch Batch
 		n, err := r.ReadNew(t.Context(), &batch, 7, 0)
@@ -70,18 +70,18 @@ func (r *reader) read(t testing.TB) {
 	}
 }
 
-func (r *reader) addMany(t testing.TB, n int) {
+func (r *observer) addMany(t testing.TB, n int) {
 	for range n {
 		r.add(t, "payload", "x")
 	}
 }
 
-func (r *reader) trim(t testing.TB, n int64) {
+func (r *observer) trim(t testing.TB, n int64) {
 	require.NoError(t, r.client.XTrimMaxLen(t.Context(), "s", n).Err())
 }
 
 // requireCounts loses entries for certain, and requires that these are counted to the last one.
-func (r *reader) requireCounts(t testing.TB) {
+func (r *observer) requireCounts(t testing.TB) {
 	before := r.lost
 	r.addMany(t, 20)
 	r.trim(t, 5)
@@ -94,9 +94,9 @@ func (r *reader) requireCounts(t testing.TB) {
 
 // aged is a Redis on which 100 entries were read, and where trimmed 60 of them trimmed afterwards; then
 // rewritten, and 40 more were read.
-func aged(t testing.TB, trimmed bool) (*sandbox.Redis, *reader) {
+func aged(t testing.TB, trimmed bool) (*sandbox.Redis, *observer) {
 	server := servertest.NewRedis(t, sandbox.RedisOptions{AppendOnly: true})
-	r := newReader(t, server.URL())
+	r := newObserver(t, server.URL())
 	r.addMany(t, 100)
 	r.read(t)
 	r.look(t)
@@ -119,8 +119,8 @@ func TestStats_ReportsNoLossAfterARestart(t *testing.T) {
 		server, r := aged(t, trimmed)
 		require.NoError(t, server.Restart(t.Context()))
 		require.NoError(t, r.Close())
-		fresh := newReader(t, server.URL())
-		for _, r := range []*reader{r, fresh} {
+		fresh := newObserver(t, server.URL())
+		for _, r := range []*observer{r, fresh} {
 			r.join(t)
 			r.addMany(t, 3)
 			r.read(t)
@@ -178,7 +178,7 @@ func TestStats_ReportsNoLossAfterAFailover(t *testing.T) {
 }
 
 // failOver makes to a replica, reads 40 entries more, and promotes it.
-func failOver(t testing.TB, r *reader, from, to *sandbox.Redis) *reader {
+func failOver(t testing.TB, r *observer, from, to *sandbox.Redis) *observer {
 	admin, err := Connect(to.URL())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, admin.Close()) })
@@ -193,7 +193,7 @@ func failOver(t testing.TB, r *reader, from, to *sandbox.Redis) *reader {
 	r.read(t)
 	require.NoError(t, r.client.Do(t.Context(), "WAIT", 1, 30_000).Err())
 	require.NoError(t, admin.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())
-	return newReader(t, to.URL())
+	return newObserver(t, to.URL())
 }
 
 // Somebody sets the group or the stream to anything.
@@ -219,7 +219,7 @@ func TestStats_ReportsNoLossAfterSETID(t *testing.T) {
 		for _, fresh := range []bool{false, true} { // another worker looks first
 			t.Run(name, func(t *testing.T) {
 				url := servertest.NewRedis(t, sandbox.RedisOptions{}).URL()
-				r := newReader(t, url)
+				r := newObserver(t, url)
 				r.addMany(t, 100)
 				r.read(t)
 				r.look(t)
@@ -233,9 +233,9 @@ func TestStats_ReportsNoLossAfterSETID(t *testing.T) {
 					}
 					require.NoError(t, r.client.Do(t.Context(), args...).Err(), command)
 				}
-				readers := []*reader{r}
+				readers := []*observer{r}
 				if fresh {
-					readers = []*reader{newReader(t, url), r}
+					readers = []*observer{newObserver(t, url), r}
 				}
 				last := readers[len(readers)-1]
 				for _, r := range readers {
@@ -259,19 +259,19 @@ func TestStats_ReportsNoLossAfterSETID(t *testing.T) {
 // still the same. A worker that finds no such note reports nothing for certain.
 func TestStats_CountsWhatWasTrimmedWhileNobodyRan(t *testing.T) {
 	url := servertest.NewRedis(t, sandbox.RedisOptions{}).URL()
-	r := newReader(t, url)
+	r := newObserver(t, url)
 	r.addMany(t, 50)
 	r.read(t)
 	r.addMany(t, 20)
 	r.trim(t, 5)
-	fresh := newReader(t, url)
+	fresh := newObserver(t, url)
 	require.Equal(t, int64(15), fresh.lost)
 	require.Zero(t, fresh.doubtful)
 
 	r.addMany(t, 20)
 	r.trim(t, 5)
 	require.NoError(t, r.client.Del(t.Context(), CountedKey("s")).Err())
-	another := newReader(t, url)
+	another := newObserver(t, url)
 	require.Zero(t, another.lost)
 	require.Equal(t, int64(20), another.doubtful)
 	another.read(t)
@@ -285,7 +285,7 @@ func TestStats_CountsWithoutRights(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, admin.Close()) })
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "limited", "on", ">pw", "~s", "+@all", "-info").Err())
-	r := newReader(t, strings.Replace(server.URL(), "redis://", "redis://limited:pw@", 1))
+	r := newObserver(t, strings.Replace(server.URL(), "redis://", "redis://limited:pw@", 1))
 	r.addMany(t, 100)
 	r.read(t)
 	r.look(t)
@@ -297,7 +297,7 @@ func TestStats_KnowsWhatAServerDoesNotTell(t *testing.T) {
 	url, stop, err := sandbox.StartMiniredis()
 	require.NoError(t, err)
 	t.Cleanup(stop)
-	r := newReader(t, url)
+	r := newObserver(t, url)
 	r.addMany(t, 3)
 	r.read(t)
 	stats := r.look(t)

@@ -21,13 +21,16 @@ var ErrNoGroup = errors.New("consumer group does not exist")
 // concurrent use, but for ReadNew, ReadPending, Claim and Close, of which one may run at a time;
 // the client stays the caller's.
 type Consumer struct {
-	// MaxReply bounds the bytes of a reply with entries, since Redis itself counts entries and not
-	// bytes; 0 is no bound. A read of a single entry is bounded by Redis alone (proto-max-bulk-len,
-	// 512 MB): an entry of any size has to be read. Set it before the first read.
+	// MaxReply bounds the bytes that are kept of a reply with entries, since Redis itself counts entries
+	// and not bytes; 0 is no bound. A single entry may be as large as MaxEntry allows. Set it before the
+	// first read.
 	MaxReply int
-	// MaxEntry bounds the bytes of an entry that is held in memory, of which a larger one keeps the
-	// beginning (Entry.Oversize); 0 is no bound. Set it before the first read.
+	// MaxEntry bounds the bytes of an entry, as Redis sends its fields, that is kept as a whole. Of a larger
+	// one the beginning is kept (Entry.Oversize), and the rest is never held in memory. 0 is no bound. Set it
+	// before the first read.
 	MaxEntry int
+	// Progress, where set, is called by a read while a long reply arrives. Set it before the first read.
+	Progress func()
 
 	client redis.UniversalClient
 	stream string
@@ -82,14 +85,16 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 // pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
 // error, which may be a *BrokenReplyError, read what is pending.
 func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
-	n, err := c.readInto(ctx, batch, count, replyTimeout, c.parseCounted, c.countedRead(count)...)
+	n, err := c.readInto(ctx, batch, c.query(count, execDepth, c.countedRead(count)...), c.parseCounted)
 	if redis.HasErrorPrefix(err, "OOM") {
 		// Redis without memory takes nothing into a transaction, and above all has to be read.
-		n, err = c.readInto(ctx, batch, count, replyTimeout, parsePlain, c.readCommand(count, 0, ">"))
+		n, err = c.readInto(ctx, batch, c.query(count, readDepth, c.readCommand(count, 0, ">")), parsePlain)
 	}
 	if err == nil && n == 0 && block >= time.Millisecond {
 		// What is added while this waits comes at once: nothing of it is trimmed unread.
-		n, err = c.readInto(ctx, batch, count, block+replyTimeout, parsePlain, c.readCommand(count, block, ">"))
+		q := c.query(count, readDepth, c.readCommand(count, block, ">"))
+		q.timeout += block
+		n, err = c.readInto(ctx, batch, q, parsePlain)
 	}
 	if err != nil {
 		return 0, c.readError(err)
@@ -118,11 +123,11 @@ func parsePlain(entries []Entry, reply []byte) (delivered, error) {
 	return delivered{entries: entries, bytes: len(reply)}, err
 }
 
-// readInto adds to the batch what parse finds in the reply to the last of the commands.
-func (c *Consumer) readInto(ctx context.Context, batch *Batch, count int, timeout time.Duration,
-	parse func([]Entry, []byte) (delivered, error), commands ...[]string) (int, error) {
+// readInto adds to the batch what parse finds in the reply.
+func (c *Consumer) readInto(ctx context.Context, batch *Batch, q query,
+	parse func([]Entry, []byte) (delivered, error)) (int, error) {
 	buf := c.buffers.get()
-	reply, err := c.send(ctx, count, timeout, buf.bytes[:0], commands...)
+	reply, err := c.send(ctx, q, buf.bytes[:0])
 	if err != nil {
 		return 0, err
 	}
@@ -133,62 +138,34 @@ func (c *Consumer) readInto(ctx context.Context, batch *Batch, count int, timeou
 	}
 	n := len(d.entries) - len(batch.Entries)
 	batch.Entries = d.entries
-	batch.Bytes += d.bytes
+	batch.Bytes += d.bytes + c.wire.skipped
 	batch.TrimmedUnread += d.trimmedUnread
 	batch.keep(buf, n)
 	return n, nil
 }
 
-// send says commands, the last of which replies with up to count entries, over the connection of the
-// reads, which it opens where there is none, and appends that reply to buf.
-func (c *Consumer) send(ctx context.Context, count int, timeout time.Duration, buf []byte, commands ...[]string) ([]byte, error) {
+// send sends a query over the connection of the reads, which it opens where there is none, and appends the
+// reply to buf.
+func (c *Consumer) send(ctx context.Context, q query, buf []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return buf, err
 	}
 	if c.wire == nil {
-		w, err := c.dial(ctx)
+		w, err := dial(ctx, c.client, c.stream)
 		if err != nil {
 			return buf, err
 		}
 		c.wire = w
 	}
-	c.wire.maxReply = c.MaxReply
-	if count == 1 {
-		c.wire.maxReply = 0
-	}
-	reply, err := c.wire.do(ctx, timeout, buf, commands...)
-	if errors.Is(err, errTooLarge) {
-		err = &BrokenReplyError{Entries: count, Bytes: len(reply), Err: errTooLarge}
-	}
-	return reply, err
+	return c.wire.do(ctx, q, buf)
 }
-
-// BrokenReplyError says that a reply did not arrive as a whole: it went beyond Consumer.MaxReply, or the
-// connection broke or was too slow in the middle of it. What it held is pending for this consumer. Ask
-// for fewer entries at a time.
-type BrokenReplyError struct {
-	// Entries were asked for.
-	Entries int
-	// Bytes had been read.
-	Bytes int
-	// Err is the cause.
-	Err error
-}
-
-// Error implements error.
-func (e *BrokenReplyError) Error() string {
-	return fmt.Sprintf("reply of up to %d entries broke off after %d bytes: %s", e.Entries, e.Bytes, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *BrokenReplyError) Unwrap() error { return e.Err }
 
 // Close closes the connection of the reads; another read opens it again.
 func (c *Consumer) Close() error {
 	if c.wire == nil {
 		return nil
 	}
-	err := c.wire.conn.Close()
+	err := c.wire.close()
 	c.wire = nil
 	return err
 }
@@ -197,7 +174,7 @@ func (c *Consumer) Close() error {
 // those after the given id in their order (XREADGROUP with an id). An empty batch means that
 // there are no more. It does not wait. The error may be a *BrokenReplyError.
 func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch, error) {
-	reply, err := c.send(ctx, count, replyTimeout, nil, c.readCommand(count, 0, after.String()))
+	reply, err := c.send(ctx, c.query(count, readDepth, c.readCommand(count, 0, after.String())), nil)
 	var entries []Entry
 	if err == nil {
 		entries, err = parseRead(nil, reply)
@@ -205,7 +182,7 @@ func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch,
 	if err != nil {
 		return Batch{}, c.readError(err)
 	}
-	return Batch{Entries: entries, Bytes: len(reply), Redelivered: true}, nil
+	return Batch{Entries: entries, Bytes: len(reply) + c.wire.skipped, Redelivered: true}, nil
 }
 
 // readError closes the connection too. Whatever the error says, of a server that moved or is a

@@ -8,58 +8,81 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// wire is a connection of its own for reading entries, which is most of what this service
-// gets from Redis. go-redis either builds a map and eight strings for every entry, or grows a
-// fresh buffer for every reply: measured, the latter alone was a third of the worker's CPU. Here
-// the reply goes into a buffer that is used again. Address, TLS and credentials are go-redis's,
-// and so is everything else that is said to Redis.
+// wire is a connection for reading entries, which is most of what this service gets from Redis. go-redis
+// can neither read into a buffer that is used again nor skip the rest of a large entry (measured in
+// docs/decisions.md). Everything else is go-redis's: address, TLS, credentials, and all other commands.
 type wire struct {
-	conn     net.Conn
-	r        *bufio.Reader
-	out      []byte
-	maxReply int // bytes of the next reply; 0 is no bound
+	reader
+
+	conn    *steadyConn
+	session *redis.Client // which has dialled conn and keeps it, unused
+	out     []byte
 }
 
-// errTooLarge: the reply goes beyond maxReply.
-var errTooLarge = errors.New("reply is too large")
+// query is what is to be sent over a wire, and what bounds its reply.
+type query struct {
+	commands [][]string
+	// entries is how many entries the last command may reply with.
+	entries int
+	limits  limits
+	// timeout is how long Redis may take to reply, and to go on with a reply.
+	timeout time.Duration
+	// progress, where set, is called while a long reply arrives.
+	progress func()
+}
 
-// stopGrace is what a reply in progress has to arrive in when the context ends: entries on
-// their way are then processed rather than left pending.
-const stopGrace = 250 * time.Millisecond
+const (
+	// stopGrace is what a reply in progress has to arrive in when the context ends: entries on
+	// their way are then processed rather than left pending.
+	stopGrace = 250 * time.Millisecond
+	// replyTime bounds a reply of several entries. One that takes longer is asked for in parts.
+	replyTime = 10 * time.Second
+)
 
-// dial connects to the server that has the stream.
-func (c *Consumer) dial(ctx context.Context) (*wire, error) {
-	opts, err := c.serverOptions(ctx)
+// dial connects to the server that has the stream. go-redis does what a connection begins with (TLS, HELLO,
+// AUTH, SELECT); from then on its only connection is read here.
+func dial(ctx context.Context, client redis.UniversalClient, stream string) (*wire, error) {
+	opts, err := serverOptions(ctx, client, stream)
 	if err != nil {
-		return nil, fmt.Errorf("find the server of stream %s: %w", c.stream, err)
+		return nil, fmt.Errorf("find the server of stream %s: %w", stream, err)
 	}
-	conn, err := opts.Dialer(ctx, opts.Network, opts.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Redis: %w", err)
+	own := *opts
+	w := &wire{}
+	own.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := opts.Dialer(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		w.conn = asSteady(conn)
+		return conn, nil
 	}
-	w := &wire{conn: conn, r: bufio.NewReaderSize(conn, socketBuffer)}
-	if err := w.hello(ctx, opts); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	own.PoolSize, own.MinIdleConns, own.MaxRetries = 1, 0, -1
+	own.ReadBufferSize, own.WriteBufferSize = 1<<10, 1<<10
+	w.session = redis.NewClient(&own)
+	if err := w.session.Ping(ctx).Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to Redis: %w", err), w.session.Close())
 	}
+	w.r = bufio.NewReaderSize(w.conn, socketBuffer)
 	return w, nil
 }
 
 // serverOptions are those of the server, of the master behind a Sentinel, or of the node of a
 // cluster that has the stream's slot.
-func (c *Consumer) serverOptions(ctx context.Context) (*redis.Options, error) {
-	switch client := c.client.(type) {
+func serverOptions(ctx context.Context, client redis.UniversalClient, stream string) (*redis.Options, error) {
+	switch client := client.(type) {
 	case *redis.Client:
 		return client.Options(), nil
 	case *redis.ClusterClient:
 		// The slot may have moved since the last connection: that is why there is a new one.
 		client.ReloadState(ctx)
-		node, err := client.MasterForKey(ctx, c.stream)
+		node, err := client.MasterForKey(ctx, stream)
 		if err != nil {
 			return nil, err
 		}
@@ -69,47 +92,41 @@ func (c *Consumer) serverOptions(ctx context.Context) (*redis.Options, error) {
 	}
 }
 
-func (w *wire) hello(ctx context.Context, opts *redis.Options) error {
-	var commands [][]string
-	switch {
-	case opts.Username != "":
-		commands = append(commands, []string{"AUTH", opts.Username, opts.Password})
-	case opts.Password != "":
-		commands = append(commands, []string{"AUTH", opts.Password})
-	}
-	if opts.DB > 0 {
-		commands = append(commands, []string{"SELECT", strconv.Itoa(opts.DB)})
-	}
-	for _, command := range commands {
-		reply, err := w.do(ctx, opts.ReadTimeout, nil, command)
-		if err == nil && reply[0] == '-' {
-			err = asReplyError(reply)
-		}
-		if err != nil {
-			return fmt.Errorf("%s to Redis: %w", command[0], err)
-		}
-	}
-	return nil
-}
+func (w *wire) close() error { return w.session.Close() }
 
-// do sends commands in one go and appends the reply to the last one, in RESP2 and as it is, to
-// buf. Those before it only count where one of them is an error: then that is the reply. When ctx
-// ends the replies have stopGrace to arrive. After an error the connection is of no use.
-func (w *wire) do(ctx context.Context, timeout time.Duration, buf []byte, commands ...[]string) ([]byte, error) {
-	if err := w.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+// do sends the commands in one go and appends the reply to the last one, in RESP2 but for marks of large
+// entries (see reader), to buf. Those before it only count where one of them is an error: then that is the
+// reply. When ctx ends the replies have stopGrace to arrive. After an error, which is a *BrokenReplyError
+// where a reply has begun or the connection ended instead, the connection is of no use.
+func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
+	var last time.Time
+	if q.entries > 1 {
+		last = time.Now().Add(q.timeout + replyTime)
+	}
+	if err := w.conn.begin(q.timeout, last); err != nil {
 		return buf, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Now().Add(stopGrace)) })
+	stop := context.AfterFunc(ctx, func() { w.conn.finish(time.Now().Add(stopGrace)) })
 	defer stop()
 	w.out = w.out[:0]
-	for _, command := range commands {
+	for _, command := range q.commands {
 		w.out = appendCommand(w.out, command)
 	}
 	if _, err := w.conn.Write(w.out); err != nil {
 		return buf, err
 	}
+	w.reader.begin(q.limits, q.progress)
+	reply, err := w.last(len(q.commands), buf)
+	if err != nil && w.broken(err) {
+		err = &BrokenReplyError{Entries: q.entries, Bytes: w.received, Err: err}
+	}
+	return reply, err
+}
+
+// last reads so many replies and appends the last one to buf, or the first error among them.
+func (w *wire) last(replies int, buf []byte) ([]byte, error) {
 	var refused []byte
-	for range len(commands) - 1 {
+	for range replies - 1 {
 		reply, err := w.reply(buf)
 		if err != nil {
 			return reply, err
@@ -126,6 +143,15 @@ func (w *wire) do(ctx context.Context, timeout time.Duration, buf []byte, comman
 	return reply, err
 }
 
+// broken reports whether a reply was on its way, or the connection ended instead of one: Redis closes it
+// before the first byte where the reply goes beyond client-output-buffer-limit.
+func (w *wire) broken(err error) bool {
+	if errors.Is(err, errProtocol) {
+		return false
+	}
+	return w.received > 0 || !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 func appendCommand(b []byte, command []string) []byte {
 	b = append(b, '*')
 	b = strconv.AppendInt(b, int64(len(command)), 10)
@@ -136,108 +162,6 @@ func appendCommand(b []byte, command []string) []byte {
 		b = append(b, arg...)
 	}
 	return append(b, "\r\n"...)
-}
-
-// reply appends one whole reply, however deep its arrays.
-func (w *wire) reply(buf []byte) ([]byte, error) {
-	for elements := 1; elements > 0; elements-- {
-		line, err := w.r.ReadSlice('\n')
-		if err != nil {
-			return buf, unexpected(err)
-		}
-		if buf, err = w.grow(buf, len(line)); err != nil {
-			return buf, err
-		}
-		buf = append(buf, line...)
-		switch line[0] {
-		case '+', '-', ':':
-			if !bytes.HasSuffix(line, []byte("\r\n")) {
-				return buf, errProtocol
-			}
-		case '*', '$':
-			n, err := length(line)
-			if err != nil {
-				return buf, err
-			}
-			if n < 0 {
-				continue
-			}
-			if line[0] == '*' {
-				elements += n
-				continue
-			}
-			if buf, err = w.bytes(buf, n+len("\r\n")); err != nil {
-				return buf, err
-			}
-		default:
-			return buf, errProtocol
-		}
-	}
-	return buf, nil
-}
-
-// maxLength is Redis's default proto-max-bulk-len, the most that a string can be.
-const maxLength = 512 << 20
-
-// length reads <kind><length>\r\n; -1 stands for null.
-func length(line []byte) (int, error) {
-	if len(line) < len("*0\r\n") || !bytes.HasSuffix(line, []byte("\r\n")) {
-		return 0, errProtocol
-	}
-	n, err := strconv.Atoi(string(line[1 : len(line)-2]))
-	if err != nil || n < -1 || n > maxLength {
-		return 0, errProtocol
-	}
-	return n, nil
-}
-
-// bytes appends the next n bytes. Memory grows with what has arrived, not with what was announced.
-func (w *wire) bytes(buf []byte, n int) ([]byte, error) {
-	for n > 0 {
-		var err error
-		if buf, err = w.grow(buf, n); err != nil {
-			return buf, err
-		}
-		start := len(buf)
-		buf = buf[:min(start+n, cap(buf))]
-		read, err := io.ReadFull(w.r, buf[start:])
-		if err != nil {
-			return buf[:start+read], unexpected(err)
-		}
-		n -= read
-	}
-	return buf, nil
-}
-
-// atOnce is how much is made room for because it was announced.
-const atOnce = 1 << 20
-
-// grow makes room for the next n bytes of a reply, or for some of them where there are many.
-func (w *wire) grow(buf []byte, n int) ([]byte, error) {
-	if w.maxReply > 0 && n > w.maxReply-len(buf) {
-		return buf, errTooLarge
-	}
-	if cap(buf)-len(buf) >= min(n, atOnce) {
-		return buf, nil
-	}
-	size := max(cap(buf)+growth(cap(buf)), len(buf)+min(n, atOnce))
-	if w.maxReply > 0 {
-		size = min(size, w.maxReply)
-	}
-	grown := make([]byte, len(buf), size)
-	copy(grown, buf)
-	return grown, nil
-}
-
-// growth is by how much a full buffer grows. Buffers are used again and common replies are of much
-// the same size, so small steps cost little and keep the memory near what is needed; with rare
-// large ones they would leave several times the reply as garbage.
-func growth(full int) int {
-	const least, common = 64 << 10, 1 << 20
-	if full < common {
-		return max(full/4, least)
-	}
-	return full
 }
 
 // unexpected: a connection that ends in the middle of a reply ends too early.

@@ -12,7 +12,7 @@ import (
 )
 
 func readReply(r io.Reader) ([]byte, error) {
-	w := wire{r: bufio.NewReader(r)}
+	w := reader{r: bufio.NewReader(r)}
 	return w.reply(nil)
 }
 
@@ -58,7 +58,7 @@ func TestWire_ReadsOneReply(t *testing.T) {
 func TestWire_BoundsAReply(t *testing.T) {
 	const bound = 5 << 20
 	read := func(text string) ([]byte, error) {
-		w := wire{r: bufio.NewReader(strings.NewReader(text)), maxReply: bound}
+		w := reader{r: bufio.NewReader(strings.NewReader(text)), limits: limits{reply: bound}}
 		return w.reply(nil)
 	}
 	element := "$99990\r\n" + strings.Repeat("x", 99990) + "\r\n" // 100,000 bytes in all
@@ -74,6 +74,30 @@ func TestWire_BoundsAReply(t *testing.T) {
 	}
 }
 
+// requireCut reads a whole reply with bounds on its entries: however the bytes arrive, the result is the same,
+// within the bounds, and a reply without large entries is as it was sent.
+func requireCut(t *testing.T, sent, whole []byte, depth int) {
+	t.Helper()
+	const entry = 100
+	read := func(r io.Reader, size int) ([]byte, int, error) {
+		w := reader{r: bufio.NewReaderSize(r, size)}
+		w.begin(limits{entry: entry, depth: depth}, nil)
+		reply, err := w.reply(nil)
+		return reply, w.skipped, err
+	}
+	at, skipped, err := read(bytes.NewReader(sent), 2*excerptValue)
+	byByte, skippedToo, errToo := read(iotest.OneByteReader(bytes.NewReader(sent)), 2*excerptValue)
+	require.Equal(t, err, errToo)
+	require.Equal(t, skipped, skippedToo)
+	if err != nil {
+		return // an element of a field list that is no string
+	}
+	require.Equal(t, at, byByte)
+	if !bytes.ContainsRune(at, '~') {
+		require.Equal(t, whole, at)
+	}
+}
+
 // Whatever comes: no panic, and what is taken for a reply is what was sent.
 func FuzzWire(f *testing.F) {
 	for _, seed := range []string{"*\n", "$9999999999999\r\n", "*-1\r\n", "-NOGROUP x\r\n", "*3\r\n*1\r\n*4\r\n$4\r\nname\r\n$1\r\ng\r\n$12\r\nentries-read\r\n:3\r\n*-1\r\n*0\r\n", "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$7\r\npayload\r\n$1\r\nx\r\n"} {
@@ -85,6 +109,9 @@ func FuzzWire(f *testing.F) {
 		require.LessOrEqual(t, cap(reply), 2*len(sent)+(2<<20))
 		if err != nil {
 			return
+		}
+		for _, depth := range []int{rangeDepth, claimDepth, readDepth, execDepth} {
+			requireCut(t, sent, reply, depth)
 		}
 		_, _ = parseRead(nil, reply)
 		_, _ = NewConsumer(nil, "s", "g", "me").parseCounted(nil, reply)
