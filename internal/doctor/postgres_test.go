@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/sandbox"
+	"processor/internal/schema"
 	"processor/internal/servertest"
-	"processor/internal/store"
 )
 
 func migrated(t *testing.T) string {
@@ -28,7 +28,7 @@ func migrated(t *testing.T) string {
 	if servertest.HasTimescaleDB(t) {
 		execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
-	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
+	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	return databaseURL
 }
 
@@ -91,7 +91,7 @@ func TestPostgres_IsContentWithWhatTheMigrationsMake(t *testing.T) {
 func TestPostgres_KnowsARealHypertable(t *testing.T) {
 	databaseURL := servertest.TimescaleDB(t)
 	execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
+	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	found := check(t, databaseURL)
 	require.Contains(t, found, "ok hypertable: positions is a hypertable")
 	require.Contains(t, found, "ok primary key: (device_id, ts)")
@@ -154,7 +154,7 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 func TestPostgres_RefusesAPlainTableThatNobodyAskedFor(t *testing.T) {
 	allowed, err := sandbox.PlainTableURL(servertest.Database(t))
 	require.NoError(t, err)
-	require.NoError(t, store.MigrateUp(t.Context(), allowed))
+	require.NoError(t, schema.MigrateUp(t.Context(), allowed))
 	strict := edit(t, allowed, func(_ *url.URL, query url.Values) { query.Del("options") })
 	const plain = "hypertable: positions is a plain table: no chunks, no compression, no retention by chunk"
 	require.Contains(t, check(t, allowed), "warning "+plain+"; processor.allow_plain_table allows it. Fix: none if that is meant")
