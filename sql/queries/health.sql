@@ -22,8 +22,9 @@ WHERE s.name IN ('synchronous_commit', 'timescaledb.restoring');
 -- What the name positions leads to. Always one row; kind is empty where it leads nowhere.
 --   schemas     every schema of the search path that has a relation of this name, in its order
 --   has_key     a unique index that ON CONFLICT (device_id, ts) can use: these two columns in either order
---               and no third, valid, checked at once, without predicate or expression, and with
---               a collation to which different identifiers are different
+--               and no third, valid, without predicate or expression, and with a collation to
+--               which different identifiers are different; and none of these is deferrable, since
+--               PostgreSQL refuses ON CONFLICT then (55000)
 --   has_rules   a rule for INSERT or UPDATE, with which PostgreSQL refuses ON CONFLICT
 SELECT
     coalesce(c.relkind::text, '')::text AS kind,
@@ -37,8 +38,8 @@ SELECT
           AND other_schema.nspname = ANY (current_schemas(TRUE))
         ORDER BY array_position(current_schemas(TRUE), other_schema.nspname)
     )::text[] AS schemas,
-    EXISTS (
-        SELECT
+    coalesce((
+        SELECT bool_and(i.indimmediate)
         FROM pg_catalog.pg_index AS i
         JOIN pg_catalog.pg_attribute AS device
             ON device.attrelid = i.indrelid
@@ -51,7 +52,6 @@ SELECT
         WHERE i.indrelid = c.oid
           AND i.indnkeyatts = 2
           AND i.indisunique
-          AND i.indimmediate
           AND i.indisvalid
           AND i.indisready
           AND i.indislive
@@ -63,7 +63,7 @@ SELECT
               WHERE l.oid = ANY (i.indcollation)
                 AND NOT l.collisdeterministic
           )
-    )::boolean AS has_key,
+    ), FALSE)::boolean AS has_key,
     EXISTS (
         SELECT
         FROM pg_catalog.pg_rewrite AS w
