@@ -125,6 +125,14 @@ func TestPrepare_IgnoresTheEnvironmentsEncoding(t *testing.T) {
 	require.NoError(t, schema.MigrateUp(t.Context(), url))
 }
 
+// plain is a database of the test's own with a plain table, whatever the server has.
+func plain(t testing.TB) string {
+	url, err := sandbox.PlainTableURL(servertest.Database(t))
+	require.NoError(t, err)
+	require.NoError(t, schema.MigrateUp(t.Context(), url))
+	return url
+}
+
 // spoiled is one way in which the table is not as the worker needs it.
 type spoiled struct {
 	spoil, fix string
@@ -174,18 +182,12 @@ func spoiledTables() map[string]spoiled {
 // Each of these loses, doubles, changes or refuses rows. A new session is refused, one that is open finds it, and
 // both are content when it is fixed.
 func TestCheck_FindsWhatIsWrongWithTheTable(t *testing.T) {
+	url := plain(t) // a hypertable refuses some of these
 	for name, c := range spoiledTables() {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url, err := sandbox.PlainTableURL(servertest.Database(t)) // a hypertable refuses some of these
-			require.NoError(t, err)
-			require.NoError(t, schema.MigrateUp(t.Context(), url))
 			conn := session(t, url)
-			_, err = schema.Check(t.Context(), conn)
-			require.NoError(t, err)
-
 			execute(t, url, c.spoil)
-			_, err = schema.Check(t.Context(), conn)
+			_, err := schema.Check(t.Context(), conn)
 			requireProblem(t, err, c.problem)
 			requireProblem(t, schema.Prepare(t.Context(), connect(t, url)), c.problem)
 
@@ -234,10 +236,7 @@ func TestCheck_AcceptsEveryKeyThatServes(t *testing.T) {
 		"among others":          "CREATE INDEX i ON positions (ts); CREATE UNIQUE INDEX k ON positions (ts DESC, device_id); CREATE UNIQUE INDEX p ON positions (device_id, ts) WHERE speed > 0",
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url, err := sandbox.PlainTableURL(servertest.Database(t))
-			require.NoError(t, err)
-			require.NoError(t, schema.MigrateUp(t.Context(), url))
+			url := plain(t)
 			execute(t, url, "ALTER TABLE positions DROP CONSTRAINT positions_pkey; "+key)
 			session(t, url)
 			execute(t, url, `INSERT INTO positions SELECT 'a', 'epoch', 0, 0, 0, 0, 0, 0, 0, '{}' ON CONFLICT (device_id, ts) DO UPDATE SET attributes = excluded.attributes`)
@@ -247,9 +246,7 @@ func TestCheck_AcceptsEveryKeyThatServes(t *testing.T) {
 
 // Wider types hold each value, and the upsert converts: no reason to stop.
 func TestCheck_AcceptsWiderColumns(t *testing.T) {
-	url, err := sandbox.PlainTableURL(servertest.Database(t))
-	require.NoError(t, err)
-	require.NoError(t, schema.MigrateUp(t.Context(), url))
+	url := plain(t)
 	execute(t, url, `ALTER TABLE positions ALTER satellites TYPE integer, ALTER priority TYPE bigint, ALTER speed TYPE double precision, ALTER device_id TYPE varchar,
 		ADD COLUMN note text, ADD COLUMN fine text NOT NULL DEFAULT '', ADD COLUMN row bigint GENERATED ALWAYS AS IDENTITY, ADD COLUMN made real GENERATED ALWAYS AS (speed) STORED`)
 	session(t, url)
