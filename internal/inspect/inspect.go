@@ -104,9 +104,12 @@ func (i *Inspector) Now(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
-// Schema asks the catalog about this session and the table positions. The error is a *store.SchemaError where the
-// server cannot even answer.
+// Schema makes this session like one of the worker's and asks the catalog about it and the table positions. The
+// error is a *store.SchemaError where the server cannot even answer.
 func (i *Inspector) Schema(ctx context.Context) (schema.State, error) {
+	if err := schema.Pin(ctx, i.conn); err != nil {
+		return schema.State{}, err
+	}
 	return schema.Read(ctx, i.conn)
 }
 

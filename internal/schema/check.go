@@ -159,7 +159,7 @@ func (s *State) Problems() []Problem {
 	if missing := s.MissingRights(); len(missing) > 0 {
 		rights := strings.Join(missing, ", ")
 		add(TopicRights, fmt.Sprintf("role %s lacks %s on positions", s.Role, rights),
-			fmt.Sprintf("give the service's role the rights on positions and its schema that docs/sql.md lists: give role %s the right %s on positions", s.Role, rights))
+			fmt.Sprintf("give role %s the right %s on positions", s.Role, rights))
 	}
 	return found
 }
@@ -268,13 +268,13 @@ func (s *State) columnProblems(add addProblem) {
 		known := slices.ContainsFunc(written, func(w Column) bool { return w.Name == c.Name })
 		if !known && c.NotNull && !c.HasDefault && !c.Generated {
 			add(TopicColumns, fmt.Sprintf("column %s is NOT NULL without a default, so that no row can be written", c.Name),
-				"give column "+c.Name+" of positions a default, or let it be null")
+				"let column "+c.Name+" be null, or give it a default")
 		}
 	}
 }
 
 func addColumn(name, kind string) string {
-	return "bring the column of positions back as sql/migrations has it: add column " + name + " of type " + kind
+	return "add column " + name + " of type " + kind
 }
 
 // MissingRights lists which of the rights that writing needs the role lacks on positions.

@@ -30,15 +30,24 @@ func Config(databaseURL string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// Prepare establishes and verifies a session when its connection opens: it pins the settings that rows
-// depend on and checks what Check checks. The error is an *Error where a person must act; the connection
-// is of no use then, and a later one may be.
+// Prepare establishes and verifies a session when its connection opens: it does what Pin does and checks
+// what Check checks. The error is an *Error where a person must act; the connection is of no use
+// then, and a later one may be.
 func Prepare(ctx context.Context, conn *pgx.Conn) error {
-	if err := db.New(unprepared{conn}).PinSession(ctx); err != nil {
-		return failed("pin the session's settings", err)
+	if err := Pin(ctx, conn); err != nil {
+		return err
 	}
 	_, err := Check(ctx, conn)
 	return err
+}
+
+// Pin sets what rows depend on in the session itself, so that no later change of server, database or role
+// reaches it: see sql/queries/session.sql.
+func Pin(ctx context.Context, conn *pgx.Conn) error {
+	if err := db.New(unprepared{conn}).PinSession(ctx); err != nil {
+		return failed("pin the session's settings", err)
+	}
+	return nil
 }
 
 // unprepared sends each statement without preparing it, so that a pooler that does not keep prepared
