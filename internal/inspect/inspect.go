@@ -39,7 +39,7 @@ func Connect(ctx context.Context, databaseURL string) (*Inspector, error) {
 	}
 	config := pool.ConnConfig
 	mode := config.DefaultQueryExecMode
-	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)

@@ -50,14 +50,14 @@ func Pin(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// unprepared sends each statement without preparing it, so that a pooler that does not keep prepared
-// statements is no reason why a check fails.
+// unprepared sends each statement in one round trip: of two, a pooler in transaction mode may give the second to
+// another server connection, which does not know the statement.
 type unprepared struct{ *pgx.Conn }
 
 func (u unprepared) Query(ctx context.Context, query string, args ...any) (pgx.Rows, error) {
-	return u.Conn.Query(ctx, query, append([]any{pgx.QueryExecModeDescribeExec}, args...)...)
+	return u.Conn.Query(ctx, query, append([]any{pgx.QueryExecModeExec}, args...)...)
 }
 
 func (u unprepared) QueryRow(ctx context.Context, query string, args ...any) pgx.Row {
-	return u.Conn.QueryRow(ctx, query, append([]any{pgx.QueryExecModeDescribeExec}, args...)...)
+	return u.Conn.QueryRow(ctx, query, append([]any{pgx.QueryExecModeExec}, args...)...)
 }

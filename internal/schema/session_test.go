@@ -173,7 +173,7 @@ func spoiledTables() map[string]spoiled {
 		"a length":                              {"ALTER TABLE positions ALTER device_id TYPE varchar(5)", "ALTER TABLE positions ALTER device_id TYPE text", "column device_id is character varying(5), not text"},
 		"a domain":                              {"CREATE DOMAIN kmh AS real; ALTER TABLE positions ALTER speed TYPE kmh", "ALTER TABLE positions ALTER speed TYPE real; DROP DOMAIN kmh", "column speed is kmh, not real"},
 		"a generated column":                    {"ALTER TABLE positions DROP COLUMN speed; ALTER TABLE positions ADD COLUMN speed real GENERATED ALWAYS AS (latitude) STORED", "ALTER TABLE positions ALTER speed DROP EXPRESSION", "column speed is GENERATED"},
-		"a column to be written":                {"ALTER TABLE positions ADD COLUMN tenant text NOT NULL", "ALTER TABLE positions ALTER tenant SET DEFAULT ''", "column tenant is NOT NULL without a default"},
+		"a column to be written":                {"ALTER TABLE positions ADD COLUMN owner text NOT NULL", "ALTER TABLE positions ALTER owner SET DEFAULT ''", "column owner is NOT NULL without a default"},
 		"a column of a domain that is not null": {"CREATE DOMAIN must AS text NOT NULL; ALTER TABLE positions ADD COLUMN tenant must", "ALTER TABLE positions DROP COLUMN tenant; DROP DOMAIN must", "column tenant is NOT NULL without a default"},
 		"unlogged":                              {"ALTER TABLE positions SET UNLOGGED", "ALTER TABLE positions SET LOGGED", "is UNLOGGED"},
 	}
