@@ -76,6 +76,20 @@ func (q *Queries) ServerSettings(ctx context.Context) (ServerSettingsRow, error)
 	return i, err
 }
 
+const timescaleVersion = `-- name: TimescaleVersion :one
+SELECT coalesce(max(extversion), '')::text AS version
+FROM pg_catalog.pg_extension
+WHERE extname = 'timescaledb'
+`
+
+// Empty where the extension is not enabled in this database.
+func (q *Queries) TimescaleVersion(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, timescaleVersion)
+	var version string
+	err := row.Scan(&version)
+	return version, err
+}
+
 const truncatePositions = `-- name: TruncatePositions :exec
 
 TRUNCATE positions

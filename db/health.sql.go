@@ -9,75 +9,212 @@ import (
 	"context"
 )
 
-const canWritePositions = `-- name: CanWritePositions :one
-SELECT (
-    has_table_privilege('positions', 'INSERT')
-    AND has_table_privilege('positions', 'UPDATE')
-    AND has_table_privilege('positions', 'SELECT')
-)::boolean AS can_write
-`
-
-// The rights that the upsert needs: INSERT for new rows, UPDATE and SELECT for ON CONFLICT.
-func (q *Queries) CanWritePositions(ctx context.Context) (bool, error) {
-	row := q.db.QueryRow(ctx, canWritePositions)
-	var can_write bool
-	err := row.Scan(&can_write)
-	return can_write, err
-}
-
-const checkPositions = `-- name: CheckPositions :exec
-
+const checkColumns = `-- name: CheckColumns :many
 SELECT
-    device_id,
-    ts,
-    latitude,
-    longitude,
-    altitude,
-    angle,
-    speed,
-    satellites,
-    priority,
-    attributes,
-    ingested_at
-FROM positions
-LIMIT 0
+    a.attname::text AS name,
+    format_type(a.atttypid, a.atttypmod)::text AS type,
+    (a.attnotnull OR t.typnotnull)::boolean AS not_null,
+    (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL)::boolean AS has_default,
+    (a.attgenerated <> '' OR a.attidentity = 'a')::boolean AS generated,
+    coalesce(l.collname::text, '')::text AS collation
+FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
+WHERE a.attrelid = to_regclass('positions')
+  AND a.attnum > 0
+  AND NOT a.attisdropped
+ORDER BY a.attnum
 `
 
-// What readiness asks. Cheap enough for every two seconds: no query here reads a row.
-// Fails with 42P01 where the table is missing, 42703 where a column is, 42501 where the right
-// to read is. LIMIT 0 keeps it from touching a chunk.
-func (q *Queries) CheckPositions(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, checkPositions)
-	return err
+type CheckColumnsRow struct {
+	Name       string
+	Type       string
+	NotNull    bool
+	HasDefault bool
+	Generated  bool
+	Collation  string
 }
 
-const isHypertable = `-- name: IsHypertable :one
+// No row where the search path has no positions. A domain counts with its own NOT NULL and default.
+func (q *Queries) CheckColumns(ctx context.Context) ([]CheckColumnsRow, error) {
+	rows, err := q.db.Query(ctx, checkColumns)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CheckColumnsRow
+	for rows.Next() {
+		var i CheckColumnsRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Type,
+			&i.NotNull,
+			&i.HasDefault,
+			&i.Generated,
+			&i.Collation,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const checkHypertable = `-- name: CheckHypertable :one
 SELECT EXISTS (
     SELECT
-    FROM timescaledb_information.hypertables
-    WHERE hypertable_schema = current_schema()
-      AND hypertable_name = 'positions'
+    FROM _timescaledb_catalog.hypertable
+    WHERE schema_name = $1::text
+      AND table_name = 'positions'
 ) AS is_hypertable
 `
 
-// Only where TimescaleVersion is not empty: the view belongs to the extension.
-func (q *Queries) IsHypertable(ctx context.Context) (bool, error) {
-	row := q.db.QueryRow(ctx, isHypertable)
+// Only where the database has TimescaleDB. Its own catalog and not timescaledb_information.hypertables,
+// which counts the chunks.
+func (q *Queries) CheckHypertable(ctx context.Context, schemaName string) (bool, error) {
+	row := q.db.QueryRow(ctx, checkHypertable, schemaName)
 	var is_hypertable bool
 	err := row.Scan(&is_hypertable)
 	return is_hypertable, err
 }
 
-const timescaleVersion = `-- name: TimescaleVersion :one
-SELECT coalesce(max(extversion), '')::text AS version
-FROM pg_catalog.pg_extension
-WHERE extname = 'timescaledb'
+const checkSession = `-- name: CheckSession :one
+
+SELECT
+    pg_backend_pid()::integer AS backend,
+    current_user::text AS role,
+    current_setting('client_encoding')::text AS client_encoding,
+    current_setting('synchronous_commit')::text AS synchronous_commit,
+    coalesce(max(s.reset_val) FILTER (WHERE s.name = 'synchronous_commit'), '')::text AS default_synchronous_commit,
+    (coalesce(current_setting('processor.allow_plain_table', TRUE), '') = 'on')::boolean AS allows_plain_table,
+    coalesce((SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'), '')::text AS timescale_version,
+    coalesce(max(s.setting) FILTER (WHERE s.name = 'timescaledb.restoring'), '')::text AS timescale_restoring
+FROM pg_catalog.pg_settings AS s
+WHERE s.name IN ('synchronous_commit', 'timescaledb.restoring')
 `
 
-// Empty where the extension is not enabled in this database.
-func (q *Queries) TimescaleVersion(ctx context.Context) (string, error) {
-	row := q.db.QueryRow(ctx, timescaleVersion)
-	var version string
-	err := row.Scan(&version)
-	return version, err
+type CheckSessionRow struct {
+	Backend                  int32
+	Role                     string
+	ClientEncoding           string
+	SynchronousCommit        string
+	DefaultSynchronousCommit string
+	AllowsPlainTable         bool
+	TimescaleVersion         string
+	TimescaleRestoring       string
+}
+
+// Is the session, and the table positions, as the worker needs it? Asked when a connection opens, and
+// every two seconds by readiness. All of it comes from the catalog: no query here plans one on the
+// table, so none takes a lock on it or on a chunk, and the cost does not grow with the chunks.
+// pg_settings and not current_setting() for what TimescaleDB defines: a value that a database or a role
+// has for it is a placeholder of the same name where the library is not loaded, and pg_settings lists
+// no placeholders. default_synchronous_commit is what the session would have without PinSession.
+func (q *Queries) CheckSession(ctx context.Context) (CheckSessionRow, error) {
+	row := q.db.QueryRow(ctx, checkSession)
+	var i CheckSessionRow
+	err := row.Scan(
+		&i.Backend,
+		&i.Role,
+		&i.ClientEncoding,
+		&i.SynchronousCommit,
+		&i.DefaultSynchronousCommit,
+		&i.AllowsPlainTable,
+		&i.TimescaleVersion,
+		&i.TimescaleRestoring,
+	)
+	return i, err
+}
+
+const checkTable = `-- name: CheckTable :one
+SELECT
+    coalesce(c.relkind::text, '')::text AS kind,
+    coalesce(c.relpersistence::text, '')::text AS persistence,
+    coalesce(n.nspname::text, '')::text AS schema,
+    ARRAY(
+        SELECT other_schema.nspname::text
+        FROM pg_catalog.pg_class AS other
+        JOIN pg_catalog.pg_namespace AS other_schema ON other_schema.oid = other.relnamespace
+        WHERE other.relname = 'positions'
+          AND other_schema.nspname = ANY (current_schemas(TRUE))
+        ORDER BY array_position(current_schemas(TRUE), other_schema.nspname)
+    )::text[] AS schemas,
+    coalesce((
+        SELECT bool_and(i.indimmediate)
+        FROM pg_catalog.pg_index AS i
+        JOIN pg_catalog.pg_attribute AS device
+            ON device.attrelid = i.indrelid
+           AND device.attname = 'device_id'
+           AND device.attnum IN (i.indkey[0], i.indkey[1])
+        JOIN pg_catalog.pg_attribute AS fix
+            ON fix.attrelid = i.indrelid
+           AND fix.attname = 'ts'
+           AND fix.attnum IN (i.indkey[0], i.indkey[1])
+        WHERE i.indrelid = c.oid
+          AND i.indnkeyatts = 2
+          AND i.indisunique
+          AND i.indisvalid
+          AND i.indisready
+          AND i.indislive
+          AND i.indpred IS NULL
+          AND i.indexprs IS NULL
+          AND NOT EXISTS (
+              SELECT
+              FROM pg_catalog.pg_collation AS l
+              WHERE l.oid = ANY (i.indcollation)
+                AND NOT l.collisdeterministic
+          )
+    ), FALSE)::boolean AS has_key,
+    EXISTS (
+        SELECT
+        FROM pg_catalog.pg_rewrite AS w
+        WHERE w.ev_class = c.oid
+          AND w.ev_type IN ('2', '3')
+    )::boolean AS has_rules,
+    coalesce(has_table_privilege(c.oid, 'SELECT'), FALSE)::boolean AS can_select,
+    coalesce(has_table_privilege(c.oid, 'INSERT'), FALSE)::boolean AS can_insert,
+    coalesce(has_table_privilege(c.oid, 'UPDATE'), FALSE)::boolean AS can_update
+FROM (SELECT to_regclass('positions')::oid AS oid) AS named
+LEFT JOIN pg_catalog.pg_class AS c ON c.oid = named.oid
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+`
+
+type CheckTableRow struct {
+	Kind        string
+	Persistence string
+	Schema      string
+	Schemas     []string
+	HasKey      bool
+	HasRules    bool
+	CanSelect   bool
+	CanInsert   bool
+	CanUpdate   bool
+}
+
+// What the name positions leads to. Always one row; kind is empty where it leads nowhere.
+//
+//	schemas     every schema of the search path that has a relation of this name, in its order
+//	has_key     a unique index that ON CONFLICT (device_id, ts) can use: these two columns in either order
+//	            and no third, valid, without predicate or expression, and with a collation to
+//	            which different identifiers are different; and none of these is deferrable, since
+//	            PostgreSQL refuses ON CONFLICT then (55000)
+//	has_rules   a rule for INSERT or UPDATE, with which PostgreSQL refuses ON CONFLICT
+func (q *Queries) CheckTable(ctx context.Context) (CheckTableRow, error) {
+	row := q.db.QueryRow(ctx, checkTable)
+	var i CheckTableRow
+	err := row.Scan(
+		&i.Kind,
+		&i.Persistence,
+		&i.Schema,
+		&i.Schemas,
+		&i.HasKey,
+		&i.HasRules,
+		&i.CanSelect,
+		&i.CanInsert,
+		&i.CanUpdate,
+	)
+	return i, err
 }

@@ -49,6 +49,56 @@ func (q *Queries) InspectBackend(ctx context.Context) (int32, error) {
 	return pid, err
 }
 
+const inspectChunks = `-- name: InspectChunks :one
+SELECT
+    count(c.oid) AS chunks,
+    coalesce(sum((SELECT count(*) FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid)), 0)::bigint AS indexes,
+    count(c.oid) FILTER (WHERE c.relpersistence = 'u') AS unlogged,
+    count(c.oid) FILTER (
+        WHERE c.relkind = 'r'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid)
+    ) AS without_key,
+    current_setting('max_locks_per_transaction')::integer AS locks_per_transaction,
+    (current_setting('max_connections')::integer + current_setting('max_prepared_transactions')::integer)::integer AS transactions,
+    coalesce(pg_relation_size(to_regclass('positions')), 0)::bigint AS root_bytes
+FROM pg_catalog.pg_inherits AS h
+JOIN pg_catalog.pg_class AS c ON c.oid = h.inhrelid
+WHERE h.inhparent = to_regclass('positions')
+`
+
+type InspectChunksRow struct {
+	Chunks              int64
+	Indexes             int64
+	Unlogged            int64
+	WithoutKey          int64
+	LocksPerTransaction int32
+	Transactions        int32
+	RootBytes           int64
+}
+
+// The chunks of positions and their indexes, by the catalog of inheritance: no lock on any of them.
+//
+//	unlogged     chunks that PostgreSQL empties after a crash
+//	without_key  chunks without a unique index, into which a key can go twice
+//	lock_slots   how many locks all sessions together are sure to get. A statement locks each table and each
+//	             index that it may read, so one without a range of ts wants as many as there are.
+//	root_bytes   of the table itself, without the chunks: rows that came while TimescaleDB was not loaded,
+//	             and which it does not show
+func (q *Queries) InspectChunks(ctx context.Context) (InspectChunksRow, error) {
+	row := q.db.QueryRow(ctx, inspectChunks)
+	var i InspectChunksRow
+	err := row.Scan(
+		&i.Chunks,
+		&i.Indexes,
+		&i.Unlogged,
+		&i.WithoutKey,
+		&i.LocksPerTransaction,
+		&i.Transactions,
+		&i.RootBytes,
+	)
+	return i, err
+}
+
 const inspectClock = `-- name: InspectClock :one
 SELECT clock_timestamp()::timestamptz AS now
 `
@@ -61,105 +111,6 @@ func (q *Queries) InspectClock(ctx context.Context) (time.Time, error) {
 	return now, err
 }
 
-const inspectColumns = `-- name: InspectColumns :many
-SELECT
-    attname::text AS name,
-    format_type(atttypid, atttypmod)::text AS type,
-    attnotnull AS not_null,
-    (atthasdef OR attidentity <> '' OR attgenerated <> '')::boolean AS has_default
-FROM pg_catalog.pg_attribute
-WHERE attrelid = to_regclass('positions')
-  AND attnum > 0
-  AND NOT attisdropped
-ORDER BY attnum
-`
-
-type InspectColumnsRow struct {
-	Name       string
-	Type       string
-	NotNull    bool
-	HasDefault bool
-}
-
-// No row where the search path has no table positions.
-func (q *Queries) InspectColumns(ctx context.Context) ([]InspectColumnsRow, error) {
-	rows, err := q.db.Query(ctx, inspectColumns)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []InspectColumnsRow
-	for rows.Next() {
-		var i InspectColumnsRow
-		if err := rows.Scan(
-			&i.Name,
-			&i.Type,
-			&i.NotNull,
-			&i.HasDefault,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const inspectPrimaryKey = `-- name: InspectPrimaryKey :many
-SELECT a.attname::text AS name
-FROM pg_catalog.pg_index AS i
-JOIN pg_catalog.pg_attribute AS a
-    ON a.attrelid = i.indrelid
-   AND a.attnum = ANY (i.indkey)
-WHERE i.indrelid = to_regclass('positions')
-  AND i.indisprimary
-ORDER BY array_position(i.indkey::smallint[], a.attnum)
-`
-
-// Its columns in their order; no row where there is none.
-func (q *Queries) InspectPrimaryKey(ctx context.Context) ([]string, error) {
-	rows, err := q.db.Query(ctx, inspectPrimaryKey)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		items = append(items, name)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const inspectRights = `-- name: InspectRights :one
-SELECT
-    coalesce(has_table_privilege(to_regclass('positions'), 'SELECT'), FALSE)::boolean AS can_select,
-    coalesce(has_table_privilege(to_regclass('positions'), 'INSERT'), FALSE)::boolean AS can_insert,
-    coalesce(has_table_privilege(to_regclass('positions'), 'UPDATE'), FALSE)::boolean AS can_update
-`
-
-type InspectRightsRow struct {
-	CanSelect bool
-	CanInsert bool
-	CanUpdate bool
-}
-
-// False for all where there is no such table.
-func (q *Queries) InspectRights(ctx context.Context) (InspectRightsRow, error) {
-	row := q.db.QueryRow(ctx, inspectRights)
-	var i InspectRightsRow
-	err := row.Scan(&i.CanSelect, &i.CanInsert, &i.CanUpdate)
-	return i, err
-}
-
 const inspectServer = `-- name: InspectServer :one
 
 SELECT
@@ -169,7 +120,9 @@ SELECT
     (current_setting('transaction_read_only') = 'on')::boolean AS is_read_only,
     current_setting('synchronous_commit')::text AS synchronous_commit,
     (current_setting('fsync') = 'on')::boolean AS has_fsync,
-    (coalesce(current_setting('processor.allow_plain_table', TRUE), '') = 'on')::boolean AS allows_plain_table,
+    (current_setting('full_page_writes') = 'on')::boolean AS has_full_page_writes,
+    current_setting('session_replication_role')::text AS replication_role,
+    current_setting('server_encoding')::text AS encoding,
     current_database()::text AS database,
     current_user::text AS role
 `
@@ -181,7 +134,9 @@ type InspectServerRow struct {
 	IsReadOnly        bool
 	SynchronousCommit string
 	HasFsync          bool
-	AllowsPlainTable  bool
+	HasFullPageWrites bool
+	ReplicationRole   string
+	Encoding          string
 	Database          string
 	Role              string
 }
@@ -199,7 +154,9 @@ func (q *Queries) InspectServer(ctx context.Context) (InspectServerRow, error) {
 		&i.IsReadOnly,
 		&i.SynchronousCommit,
 		&i.HasFsync,
-		&i.AllowsPlainTable,
+		&i.HasFullPageWrites,
+		&i.ReplicationRole,
+		&i.Encoding,
 		&i.Database,
 		&i.Role,
 	)

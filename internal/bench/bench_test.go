@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/bench"
+	"processor/internal/schema"
 	"processor/internal/servertest"
-	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -169,7 +169,7 @@ func given(t *testing.T) (bench.Options, *pgx.Conn) {
 		_, err := conn.Exec(t.Context(), "CREATE EXTENSION IF NOT EXISTS timescaledb")
 		require.NoError(t, err)
 	}
-	require.NoError(t, store.MigrateUp(t.Context(), opts.DatabaseURL))
+	require.NoError(t, schema.MigrateUp(t.Context(), opts.DatabaseURL))
 	return opts, conn
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"processor/internal/sandbox"
-	"processor/internal/store"
+	"processor/internal/schema"
 	"processor/internal/stream"
 )
 
@@ -74,7 +74,7 @@ func (s *servers) startDatabase(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return store.MigrateUp(ctx, s.databaseURL)
+	return schema.MigrateUp(ctx, s.databaseURL)
 }
 
 func (s *servers) ownRedis() bool    { return s.ownRedisServer != nil }

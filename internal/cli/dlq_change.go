@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"processor/internal/deadletter"
+	"processor/internal/inspect"
 	"processor/internal/service"
-	"processor/internal/store"
 )
 
 // chosen are the arguments of the commands that change the queue.
@@ -115,7 +115,7 @@ func (c *dlqReplayCmd) dryRun(ctx context.Context, out Streams) error {
 	}
 	defer client.Close()
 	if hasDatabase {
-		inspector, err := store.Inspect(ctx, c.Database.URL)
+		inspector, err := inspect.Connect(ctx, c.Database.URL)
 		if err != nil {
 			return &hiddenError{err, []string{c.Database.URL}}
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/observe"
+	"processor/internal/schema"
 	"processor/internal/servertest"
-	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -38,7 +38,7 @@ func newRig(t *testing.T) *rig {
 	if servertest.HasTimescaleDB(t) {
 		r.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
-	require.NoError(t, store.MigrateUp(t.Context(), r.database))
+	require.NoError(t, schema.MigrateUp(t.Context(), r.database))
 	t.Setenv("REDIS_URL", servertest.Redis(t))
 	t.Setenv("DATABASE_URL", r.database)
 	t.Setenv("REDIS_STREAM", r.stream)

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"processor/internal/schema"
 	"processor/internal/service"
-	"processor/internal/store"
 )
 
 type migrateCmd struct {
@@ -32,7 +32,7 @@ func (c *migrateUpCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	if err := store.MigrateUp(ctx, c.URL); err != nil {
+	if err := schema.MigrateUp(ctx, c.URL); err != nil {
 		return err
 	}
 	return printMigrations(c.URL, out.Out)
@@ -55,7 +55,7 @@ func (c *migrateDownCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	if err := store.MigrateDown(ctx, c.URL); err != nil {
+	if err := schema.MigrateDown(ctx, c.URL); err != nil {
 		return err
 	}
 	_, err := listMigrations(c.URL, out.Out)
@@ -94,7 +94,7 @@ func printMigrations(url string, w io.Writer) error {
 
 // listMigrations prints each migration and counts those that are not applied.
 func listMigrations(url string, w io.Writer) (pending int, err error) {
-	migrations, err := store.Migrations(url)
+	migrations, err := schema.Migrations(url)
 	if err != nil {
 		return 0, err
 	}

@@ -10,10 +10,10 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"processor/internal/inspect"
 	"processor/internal/observe"
 	"processor/internal/position"
 	"processor/internal/service"
-	"processor/internal/store"
 	"processor/internal/stream"
 	"processor/internal/terminal"
 )
@@ -234,7 +234,7 @@ func deadLetters(ctx context.Context, client redis.UniversalClient, name string)
 func (c *statusCmd) newest(ctx context.Context, settled []position.Position) (*rowView, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	inspector, err := store.Inspect(ctx, c.Database.URL)
+	inspector, err := inspect.Connect(ctx, c.Database.URL)
 	if err != nil {
 		return nil, err
 	}

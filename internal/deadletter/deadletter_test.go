@@ -15,7 +15,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/inspect"
 	"processor/internal/sandbox"
+	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/store"
 	"processor/internal/stream"
@@ -262,9 +264,9 @@ func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
 	if servertest.HasTimescaleDB(t) {
 		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
-	require.NoError(t, store.MigrateUp(t.Context(), url))
+	require.NoError(t, schema.MigrateUp(t.Context(), url))
 	execute(t, url, "ALTER TABLE positions ADD CHECK (speed < 300)")
-	database, err := store.Inspect(t.Context(), url)
+	database, err := inspect.Connect(t.Context(), url)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, database.Close(context.WithoutCancel(t.Context()))) }()
 

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"processor/internal/inspect"
 	"processor/internal/position"
-	"processor/internal/store"
 )
 
 // Trial says what would become of a letter if it were replayed now. Not safe for concurrent use.
@@ -14,7 +14,7 @@ type Trial struct {
 	// Window is the worker's --max-age and --max-future.
 	Window Window
 	// Database tries rows; without it only decoding is tried.
-	Database *store.Inspector
+	Database *inspect.Inspector
 
 	decoder position.Decoder
 }

@@ -16,6 +16,7 @@ import (
 	"processor/internal/fleet"
 	"processor/internal/observe"
 	"processor/internal/sandbox"
+	"processor/internal/schema"
 	"processor/internal/service"
 	"processor/internal/store"
 	"processor/internal/stream"
@@ -68,7 +69,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, s.stop(ctx)) }()
 	err = s.start(ctx, o.redis, display.say)
 	if err == nil {
-		err = store.MigrateUp(ctx, s.databaseURL)
+		err = schema.MigrateUp(ctx, s.databaseURL)
 	}
 	if err != nil {
 		return startError(ctx, err)
@@ -149,12 +150,12 @@ func (d *demo) assemble(ctx context.Context, client redis.UniversalClient) error
 
 // tableKind says what the migrations made of positions.
 func tableKind(ctx context.Context, s *store.Store) (string, error) {
-	hypertable, version, err := s.IsHypertable(ctx)
+	state, err := s.CheckSchema(ctx)
 	if err != nil {
 		return "", err
 	}
-	if hypertable {
-		return "hypertable (TimescaleDB " + version + ")", nil
+	if state.Hypertable {
+		return "hypertable (TimescaleDB " + state.TimescaleVersion + ")", nil
 	}
 	return "plain table (no TimescaleDB here)", nil
 }

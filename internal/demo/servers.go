@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"processor/internal/inspect"
 	"processor/internal/sandbox"
-	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -113,7 +113,7 @@ func (s *servers) createDatabase(ctx context.Context, postgres *sandbox.Postgres
 }
 
 func postgresVersion(ctx context.Context, url string) (version string, err error) {
-	inspector, err := store.Inspect(ctx, url)
+	inspector, err := inspect.Connect(ctx, url)
 	if err != nil {
 		return "", fmt.Errorf("ask PostgreSQL for its version: %w", err)
 	}

@@ -2,12 +2,14 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"processor/internal/inspect"
+	"processor/internal/schema"
 	"processor/internal/store"
 )
 
@@ -20,7 +22,7 @@ var oldestTimescaleDB = version{2, 18, 1}
 // Postgres checks the database that the URL names: the server, the way to it, table and rights.
 func Postgres(ctx context.Context, databaseURL string) []Finding {
 	r := &report{server: "postgres"}
-	db, err := store.Inspect(ctx, databaseURL)
+	db, err := inspect.Connect(ctx, databaseURL)
 	if err != nil {
 		r.fail("connection", err.Error(), hintDatabase(err))
 		return r.findings
@@ -31,7 +33,7 @@ func Postgres(ctx context.Context, databaseURL string) []Finding {
 	server, err := db.Server(ctx)
 	if err == nil {
 		r.postgresServer(server)
-		err = r.database(ctx, db, server)
+		err = r.database(ctx, db)
 	}
 	if err != nil {
 		r.fail("connection", err.Error(), hintDatabase(err))
@@ -49,7 +51,7 @@ func hintDatabase(err error) string {
 	return "start PostgreSQL, or correct host and port in DATABASE_URL"
 }
 
-func (r *report) postgresServer(s store.Server) {
+func (r *report) postgresServer(s inspect.Server) {
 	r.ok("connection", "answers: database %s as role %s", s.Database, s.Role)
 
 	major := version{s.VersionNum / 10000, s.VersionNum % 10000}
@@ -72,44 +74,53 @@ func (r *report) postgresServer(s store.Server) {
 	switch {
 	case !s.Fsync:
 		r.warn("durability", "fsync is off: a crash of the machine may lose the whole database", "fsync = on in postgresql.conf")
+	case !s.FullPageWrites:
+		r.warn("durability", "full_page_writes is off: a crash of the machine may leave torn pages that recovery does not repair", "full_page_writes = on in postgresql.conf, unless the file system writes whole pages")
 	case s.SynchronousCommit == "off":
 		r.warn("durability", "synchronous_commit is off for this role: the worker turns it on in its sessions, but a pooler in between may not keep that, and a crash of the server would lose acknowledged positions",
 			"synchronous_commit = on for role, database or server")
 	default:
 		r.ok("durability", "synchronous_commit %s", s.SynchronousCommit)
 	}
+	switch s.Encoding {
+	case "UTF8":
+	case "SQL_ASCII":
+		r.warn("encoding", "the database has the encoding SQL_ASCII: PostgreSQL stores payloads byte by byte and checks none", "a database with the encoding UTF8")
+	default:
+		r.fail("encoding", "the database has the encoding "+s.Encoding+", which lacks most characters: positions with others would become dead letters", "a database with the encoding UTF8")
+	}
+	if s.ReplicationRole == "replica" {
+		r.warn("triggers", "session_replication_role is replica: triggers and foreign keys of positions do nothing", "session_replication_role = origin for role, database or server")
+	}
 }
 
 // database checks the rest. Its error is that the server answers no more.
-func (r *report) database(ctx context.Context, db *store.Inspector, server store.Server) error {
+func (r *report) database(ctx context.Context, db *inspect.Inspector) error {
 	if err := r.pooler(ctx, db); err != nil {
 		return err
 	}
-	columns, err := db.Columns(ctx)
-	if err != nil {
+	state, err := db.Schema(ctx)
+	var bad *store.SchemaError
+	switch {
+	case errors.As(err, &bad):
+		r.fail("session", bad.Problem, bad.Fix)
+		return nil
+	case err != nil:
 		return err
 	}
-	if len(columns) == 0 {
-		r.fail("table", "no table positions in the search path of role "+server.Role, "run processor migrate up; or grant USAGE on its schema, or correct search_path")
-	} else {
-		r.columns(columns)
-		if err := r.hypertable(ctx, db, server.AllowsPlainTable); err != nil {
-			return err
-		}
-		if err := r.primaryKey(ctx, db); err != nil {
-			return err
-		}
-		if err := r.rights(ctx, db, server.Role); err != nil {
+	r.schema(&state)
+	if state.Kind != "" {
+		if err := r.chunks(ctx, db, &state); err != nil {
 			return err
 		}
 	}
-	if err := r.migrations(ctx, db, server.Role); err != nil {
+	if err := r.migrations(ctx, db, state.Role); err != nil {
 		return err
 	}
 	return r.clock(ctx, db.Now)
 }
 
-func (r *report) pooler(ctx context.Context, db *store.Inspector) error {
+func (r *report) pooler(ctx context.Context, db *inspect.Inspector) error {
 	mode := db.StatementMode()
 	if mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {
 		// They send arrays of jsonb as if they were bytea, which PostgreSQL refuses (22P02).
@@ -122,14 +133,14 @@ func (r *report) pooler(ctx context.Context, db *store.Inspector) error {
 	}
 	const migrate = "; processor migrate needs a connection without it"
 	switch {
-	case p.Pooling == store.Direct:
+	case p.Pooling == inspect.Direct:
 		r.ok("pooler", "none in between")
-	case p.Pooling == store.PerSession:
+	case p.Pooling == inspect.PerSession:
 		r.ok("pooler", "in between, session mode")
-	case p.Pooling == store.UnknownPooling:
+	case p.Pooling == inspect.UnknownPooling:
 		r.warn("pooler", "in between, and gave no second connection in time, so its mode is not known",
 			"see that its pool holds a connection for each of WRITERS, and two more")
-	case p.Pooling == store.PerStatement:
+	case p.Pooling == inspect.PerStatement:
 		r.fail("pooler", "in between, statement mode, which refuses transactions", "pool_mode = transaction or session in pgbouncer.ini")
 	case p.NamedStatements:
 		r.ok("pooler", "in between, transaction mode, keeps prepared statements"+migrate)
@@ -147,98 +158,125 @@ func execMode(mode pgx.QueryExecMode) string { return strings.ReplaceAll(mode.St
 
 const hintPlain = "create_hypertable as in the migration that creates positions, with migrate_data => TRUE"
 
-// columns compares the table with what the generated code writes.
-func (r *report) columns(columns []store.Column) {
-	written := store.WrittenColumns()
-	var wrong, hints []string
-	differs := func(what, hint string) {
-		wrong, hints = append(wrong, what), append(hints, hint)
+// schema reports what keeps the worker from writing, topic by topic, and what is well.
+func (r *report) schema(s *schema.State) {
+	problems := map[schema.Topic][]schema.Problem{}
+	for _, p := range s.Problems() {
+		problems[p.Topic] = append(problems[p.Topic], p)
 	}
-	for _, want := range written {
-		at := slices.IndexFunc(columns, func(c store.Column) bool { return c.Name == want.Name })
-		switch {
-		case at < 0:
-			differs("column "+want.Name+" is missing", "add column "+want.Name+" of type "+want.Type)
-		case columns[at].Type != want.Type:
-			differs(fmt.Sprintf("column %s is %s, not %s", want.Name, columns[at].Type, want.Type),
-				"give column "+want.Name+" the type "+want.Type)
+	check := func(topic schema.Topic, well func()) {
+		var texts, fixes []string
+		for _, p := range problems[topic] {
+			texts, fixes = append(texts, p.Problem), append(fixes, p.Fix)
 		}
-	}
-	for _, c := range columns {
-		known := slices.ContainsFunc(written, func(w store.Column) bool { return w.Name == c.Name })
-		if !known && c.NotNull && !c.HasDefault {
-			differs(fmt.Sprintf("column %s is NOT NULL without a default, so that no row can be written", c.Name),
-				"let column "+c.Name+" be null, or give it a default")
+		if len(texts) == 0 {
+			well()
+			return
 		}
+		r.fail(string(topic), strings.Join(texts, "; "), strings.Join(fixes, "; "))
 	}
-	if len(wrong) > 0 {
-		r.fail("columns", strings.Join(wrong, "; "), strings.Join(hints, "; "))
+	nothing := func() {}
+	check(schema.TopicSession, nothing)
+	check(schema.TopicTable, nothing)
+	if s.Kind != "r" {
+		check(schema.TopicTimescaleDB, nothing)
 		return
 	}
-	r.ok("columns", "all %d are there, with the right types", len(written))
+	check(schema.TopicColumns, func() { r.columns(s.Columns) })
+	check(schema.TopicTimescaleDB, func() { r.timescale(s.TimescaleVersion) })
+	check(schema.TopicHypertable, func() { r.hypertable(s) })
+	check(schema.TopicKey, func() { r.ok("primary key", "(device_id, ts)") })
+	check(schema.TopicRights, func() { r.ok("rights", "role %s may SELECT, INSERT and UPDATE positions", s.Role) })
 }
 
-func (r *report) hypertable(ctx context.Context, db *store.Inspector, plainAllowed bool) error {
-	is, timescale, err := db.Hypertable(ctx)
+// columns warns of columns that hold what the worker writes and are not what the migrations make.
+func (r *report) columns(columns []schema.ColumnState) {
+	var differs, fixes []string
+	for _, want := range schema.Columns() {
+		for _, c := range columns {
+			if c.Name == want.Name && c.Type != want.Type {
+				differs = append(differs, fmt.Sprintf("column %s is %s, not %s: it holds each value, but COPY cannot be used, only the slower upsert", c.Name, c.Type, want.Type))
+				fixes = append(fixes, "give column "+c.Name+" the type "+want.Type)
+			}
+			if c.Name == want.Name && c.Name == "device_id" && c.Collation != "C" {
+				differs = append(differs, fmt.Sprintf("column device_id has the collation %s, not C: an upgrade of the locale library can damage the index", c.Collation))
+				fixes = append(fixes, `give column device_id the collation "C"`)
+			}
+		}
+	}
+	if len(differs) > 0 {
+		r.warn("columns", strings.Join(differs, "; "), strings.Join(fixes, "; "))
+		return
+	}
+	r.ok("columns", "all %d are there, with the right types", len(schema.Columns()))
+}
+
+func (r *report) timescale(installed string) {
+	switch {
+	case installed == "":
+	case parseVersion(installed).before(oldestTimescaleDB):
+		r.fail("timescaledb", fmt.Sprintf("TimescaleDB %s is older than %s: an upsert into a compressed chunk may skip rows", installed, oldestTimescaleDB),
+			"install a newer TimescaleDB, then update the extension in this database")
+	default:
+		r.ok("timescaledb", "TimescaleDB %s", installed)
+	}
+}
+
+func (r *report) hypertable(s *schema.State) {
+	const plain = "positions is a plain table: no chunks, no compression, no retention by chunk"
+	switch {
+	case s.Hypertable:
+		r.ok("hypertable", "positions is a hypertable")
+	case s.AllowsPlainTable:
+		r.warn("hypertable", plain+"; processor.allow_plain_table allows it", "none if that is meant")
+	default:
+		r.fail("hypertable", plain+", since the database has no TimescaleDB", "enable the extension timescaledb in this database, then "+hintPlain)
+	}
+}
+
+// chunks compares the chunks with what the server can lock, and looks for chunks that are not as the table is.
+// It takes no lock on them.
+func (r *report) chunks(ctx context.Context, db *inspect.Inspector, s *schema.State) error {
+	c, err := db.Chunks(ctx)
 	if err != nil {
 		return err
 	}
-	const plain = "positions is a plain table: no chunks, no compression, no retention by chunk"
-	switch {
-	case timescale != "" && parseVersion(timescale).before(oldestTimescaleDB):
-		r.fail("timescaledb", fmt.Sprintf("TimescaleDB %s is older than %s: an upsert into a compressed chunk may skip rows", timescale, oldestTimescaleDB),
-			"install a newer TimescaleDB, then update the extension in this database")
-	case timescale != "":
-		r.ok("timescaledb", "TimescaleDB %s", timescale)
+	if c.Unlogged > 0 {
+		r.fail("chunks", fmt.Sprintf("%d chunks of positions are UNLOGGED: PostgreSQL empties them after a crash", c.Unlogged), "set these chunks LOGGED")
 	}
-	switch {
-	case is:
-		r.ok("hypertable", "positions is a hypertable")
-	case plainAllowed:
-		r.warn("hypertable", plain+"; processor.allow_plain_table allows it", "none if that is meant")
-	case timescale == "":
-		r.fail("hypertable", plain+", since the database has no TimescaleDB", "enable the extension timescaledb in this database, then "+hintPlain)
-	default:
-		r.fail("hypertable", plain, hintPlain)
+	if c.WithoutKey > 0 {
+		r.fail("chunks", fmt.Sprintf("%d chunks of positions have no unique index, so that a redelivered position can be a second row", c.WithoutKey),
+			"remove rows whose key is there twice, then give these chunks the primary key (device_id, ts)")
+	}
+	if s.Hypertable && c.RootBytes > 0 {
+		r.warn("chunks", "the hypertable itself holds rows, which TimescaleDB does not show: they came while it was not active",
+			"move them into the chunks, see docs/sql.md")
+	}
+	if problem, fix := lockProblem(c); problem != "" {
+		r.warn("locks", problem, fix)
 	}
 	return nil
 }
 
-func (r *report) primaryKey(ctx context.Context, db *store.Inspector) error {
-	key, err := db.PrimaryKey(ctx)
-	switch {
-	case err != nil:
-		return err
-	case len(key) == 0:
-		r.fail("primary key", "positions has none, so that a redelivered position would be a second row, or fail", "give positions the primary key (device_id, ts)")
-	case !slices.Equal(key, []string{"device_id", "ts"}):
-		r.fail("primary key", fmt.Sprintf("is (%s), not (device_id, ts)", strings.Join(key, ", ")), "drop it, and give positions the primary key (device_id, ts)")
-	default:
-		r.ok("primary key", "(device_id, ts)")
+// lockProblem returns what is wrong with the size of the lock table, and the fix; empty where it has room for one
+// statement that reads all chunks, twice over: a compressed chunk has a second table and index.
+func lockProblem(c inspect.Chunks) (problem, fix string) {
+	wanted, room := 2*(c.Chunks+c.Indexes), int64(c.LocksPerTransaction)*int64(c.Transactions)
+	if wanted <= room {
+		return "", ""
 	}
-	return nil
+	const step = 64
+	each := (2*wanted/int64(c.Transactions)/step + 1) * step // for twice as many chunks
+	return fmt.Sprintf("positions has %d chunks with %d indexes, and the server has room for %d locks: a statement without a range of ts may fail with out of shared memory (53200)", c.Chunks, c.Indexes, room),
+		fmt.Sprintf("max_locks_per_transaction = %d in postgresql.conf, and restart PostgreSQL", each)
 }
 
-func (r *report) rights(ctx context.Context, db *store.Inspector, role string) error {
-	missing, err := db.MissingRights(ctx)
-	switch {
-	case err != nil:
-		return err
-	case len(missing) > 0:
-		r.fail("rights", fmt.Sprintf("role %s lacks %s on positions", role, strings.Join(missing, ", ")),
-			fmt.Sprintf("give role %s the right %s on positions", role, strings.Join(missing, ", ")))
-	default:
-		r.ok("rights", "role %s may SELECT, INSERT and UPDATE positions", role)
-	}
-	return nil
-}
-
-func (r *report) migrations(ctx context.Context, db *store.Inspector, role string) error {
+func (r *report) migrations(ctx context.Context, db *inspect.Inspector, role string) error {
 	missing, err := db.MissingMigrations(ctx)
 	switch {
 	case store.SQLState(err) == "42501": // insufficient_privilege
-		grant := fmt.Sprintf("give role %s the right SELECT on %s", role, store.MigrationsTable)
-		r.warn("migrations", "could not check: needs SELECT on "+store.MigrationsTable, grant)
+		grant := fmt.Sprintf("give role %s the right SELECT on %s", role, schema.MigrationsTable)
+		r.warn("migrations", "could not check: needs SELECT on "+schema.MigrationsTable, grant)
 	case err != nil:
 		return err
 	case len(missing) > 0:

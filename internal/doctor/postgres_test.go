@@ -18,9 +18,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/inspect"
 	"processor/internal/sandbox"
+	"processor/internal/schema"
 	"processor/internal/servertest"
-	"processor/internal/store"
 )
 
 func migrated(t *testing.T) string {
@@ -28,7 +29,7 @@ func migrated(t *testing.T) string {
 	if servertest.HasTimescaleDB(t) {
 		execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
-	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
+	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	return databaseURL
 }
 
@@ -91,12 +92,22 @@ func TestPostgres_IsContentWithWhatTheMigrationsMake(t *testing.T) {
 func TestPostgres_KnowsARealHypertable(t *testing.T) {
 	databaseURL := servertest.TimescaleDB(t)
 	execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
+	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	found := check(t, databaseURL)
 	require.Contains(t, found, "ok hypertable: positions is a hypertable")
 	require.Contains(t, found, "ok primary key: (device_id, ts)")
 	require.Contains(t, strings.Join(found, "\n"), "ok timescaledb: TimescaleDB 2.")
 }
+
+const noKey = "failed primary key: positions has no valid unique index on exactly (device_id, ts), so that a redelivered position would be a second row, or fail. " +
+	"Fix: remove rows whose key is there twice, then give positions the primary key (device_id, ts)"
+
+// simulated is what the catalog holds of an extension that the server does not load.
+const simulated = `INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+		SELECT 99999, 'timescaledb', oid, 'public'::regnamespace, FALSE, '2.28.3' FROM pg_roles WHERE rolname = current_user;
+	CREATE SCHEMA _timescaledb_catalog;
+	CREATE TABLE _timescaledb_catalog.hypertable (schema_name name, table_name name);
+	INSERT INTO _timescaledb_catalog.hypertable VALUES ('public', 'positions')`
 
 func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 	cases := map[string]struct {
@@ -107,16 +118,34 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 			"failed columns: column speed is missing. Fix: add column speed of type real",
 		}},
 		"types have changed": {[]string{"ALTER TABLE positions ALTER satellites TYPE integer, ALTER attributes TYPE text"}, []string{
-			"failed columns: column satellites is integer, not smallint; column attributes is text, not jsonb. Fix: give column satellites the type smallint; give column attributes the type jsonb",
+			"failed columns: column attributes is text, not jsonb. Fix: give column attributes the type jsonb",
+		}},
+		"types are wider": {[]string{"ALTER TABLE positions ALTER satellites TYPE integer"}, []string{
+			"warning columns: column satellites is integer, not smallint: it holds each value, but COPY cannot be used, only the slower upsert. Fix: give column satellites the type smallint",
+		}},
+		"identifiers in a locale's order": {[]string{`ALTER TABLE positions ALTER device_id TYPE text COLLATE "POSIX"`}, []string{
+			`warning columns: column device_id has the collation POSIX, not C: an upgrade of the locale library can damage the index. Fix: give column device_id the collation "C"`,
 		}},
 		"a column must be written": {[]string{"ALTER TABLE positions ADD COLUMN owner text NOT NULL, ADD COLUMN fine text NOT NULL DEFAULT ''"}, []string{
 			"failed columns: column owner is NOT NULL without a default, so that no row can be written. Fix: let column owner be null, or give it a default",
 		}},
 		"no primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey"}, []string{
-			"failed primary key: positions has none, so that a redelivered position would be a second row, or fail. Fix: give positions the primary key (device_id, ts)",
+			noKey,
 		}},
-		"another primary key": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey, ADD PRIMARY KEY (ts, device_id)"}, []string{
-			"failed primary key: is (ts, device_id), not (device_id, ts). Fix: drop it, and give positions the primary key (device_id, ts)",
+		"another primary key":        {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey, ADD PRIMARY KEY (ts, device_id, latitude)"}, []string{noKey}},
+		"the key in the other order": {[]string{"ALTER TABLE positions DROP CONSTRAINT positions_pkey", "CREATE UNIQUE INDEX k ON positions (ts, device_id)"}, nil},
+		"unlogged": {[]string{"ALTER TABLE positions SET UNLOGGED"}, []string{
+			"failed table: positions is UNLOGGED: PostgreSQL empties it after a crash. Fix: set positions LOGGED",
+		}},
+		"a view": {[]string{"ALTER TABLE positions RENAME TO stored", "CREATE VIEW positions AS SELECT * FROM stored"}, []string{
+			"failed table: positions is a view, not a table. Fix: rename it, and run processor migrate up",
+		}},
+		"triggers that do nothing": {[]string{"ALTER DATABASE :database SET session_replication_role = replica"}, []string{
+			"warning triggers: session_replication_role is replica: triggers and foreign keys of positions do nothing. Fix: session_replication_role = origin for role, database or server",
+		}},
+		"an inactive TimescaleDB": {[]string{simulated}, []string{
+			"failed timescaledb: the database has the extension timescaledb, but TimescaleDB is not active in this session: rows would go past the hypertable and not be seen. Fix: add timescaledb to shared_preload_libraries and restart PostgreSQL; timescaledb.disable_load must be off",
+			"ok hypertable: positions is a hypertable",
 		}},
 		"read-only": {[]string{"ALTER DATABASE :database SET default_transaction_read_only = on"}, []string{
 			"failed writable: transactions are read-only. Fix: default_transaction_read_only = off for role, database or server",
@@ -125,7 +154,7 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 			"warning durability: synchronous_commit is off for this role: the worker turns it on in its sessions, but a pooler in between may not keep that, and a crash of the server would lose acknowledged positions. Fix: synchronous_commit = on for role, database or server",
 		}},
 		"no table": {[]string{"DROP TABLE positions"}, []string{
-			"failed table: no table positions in the search path of role :role. Fix: run processor migrate up; or grant USAGE on its schema, or correct search_path",
+			"failed table: there is no table positions in the search path of role :role. Fix: run processor migrate up; where it finds nothing to do, the table was dropped or renamed, or the role lacks USAGE on its schema or has another search_path",
 		}},
 		"no migrations table": {[]string{"DROP TABLE processor_schema_migrations"}, []string{
 			"failed migrations: not applied: 20261123000001_create_positions.sql, 20261123000002_positions_columnstore.sql. Fix: run processor migrate up",
@@ -133,11 +162,9 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			databaseURL := migrated(t)
-			if servertest.HasTimescaleDB(t) {
-				// A hypertable with a columnstore refuses some of these.
-				execute(t, databaseURL, "CALL remove_columnstore_policy('positions')", "ALTER TABLE positions SET (timescaledb.enable_columnstore = false)")
-			}
+			databaseURL, err := sandbox.PlainTableURL(servertest.Database(t)) // a hypertable refuses some of these
+			require.NoError(t, err)
+			require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 			before := check(t, databaseURL)
 			names := strings.NewReplacer(":database", ask(t, databaseURL, "SELECT current_database()"), ":role", ask(t, databaseURL, "SELECT current_user"))
 			for _, s := range c.statements {
@@ -154,7 +181,7 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 func TestPostgres_RefusesAPlainTableThatNobodyAskedFor(t *testing.T) {
 	allowed, err := sandbox.PlainTableURL(servertest.Database(t))
 	require.NoError(t, err)
-	require.NoError(t, store.MigrateUp(t.Context(), allowed))
+	require.NoError(t, schema.MigrateUp(t.Context(), allowed))
 	strict := edit(t, allowed, func(_ *url.URL, query url.Values) { query.Del("options") })
 	const plain = "hypertable: positions is a plain table: no chunks, no compression, no retention by chunk"
 	require.Contains(t, check(t, allowed), "warning "+plain+"; processor.allow_plain_table allows it. Fix: none if that is meant")
@@ -313,4 +340,45 @@ auth_type = any
 		u.Host = fmt.Sprintf("127.0.0.1:%d", port)
 		query.Set("sslmode", "disable")
 	})
+}
+
+func TestPostgres_FindsAnotherEncoding(t *testing.T) {
+	server := servertest.NewPostgres(t)
+	execute(t, server.URL("postgres"),
+		"CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
+		"CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+	require.Contains(t, check(t, server.URL("latin")), "failed encoding: the database has the encoding LATIN1, which lacks most characters: positions with others would become dead letters. Fix: a database with the encoding UTF8")
+	require.Contains(t, check(t, server.URL("bytes")), "warning encoding: the database has the encoding SQL_ASCII: PostgreSQL stores payloads byte by byte and checks none. Fix: a database with the encoding UTF8")
+}
+
+// Chunks are found by inheritance, which a plain table can have too.
+func TestPostgres_LooksAtTheChunks(t *testing.T) {
+	databaseURL, err := sandbox.PlainTableURL(servertest.Database(t))
+	require.NoError(t, err)
+	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
+	before := check(t, databaseURL)
+	execute(t, databaseURL,
+		"CREATE TABLE whole (LIKE positions INCLUDING INDEXES) INHERITS (positions)",
+		"CREATE UNLOGGED TABLE volatile (LIKE positions INCLUDING INDEXES) INHERITS (positions)",
+		"CREATE TABLE keyless () INHERITS (positions)")
+	require.Equal(t, []string{
+		"failed chunks: 1 chunks of positions are UNLOGGED: PostgreSQL empties them after a crash. Fix: set these chunks LOGGED",
+		"failed chunks: 1 chunks of positions have no unique index, so that a redelivered position can be a second row. Fix: remove rows whose key is there twice, then give these chunks the primary key (device_id, ts)",
+	}, changed(before, check(t, databaseURL)))
+}
+
+// 3,600 days at PostgreSQL's default settings: SELECT count(*) fails there.
+func TestLockProblem(t *testing.T) {
+	chunks := func(n int64) inspect.Chunks {
+		return inspect.Chunks{Chunks: n, Indexes: n, LocksPerTransaction: 64, Transactions: 100}
+	}
+	problem, fix := lockProblem(chunks(1600))
+	require.Empty(t, problem+fix)
+	problem, fix = lockProblem(chunks(3600))
+	require.Equal(t, "positions has 3600 chunks with 3600 indexes, and the server has room for 6400 locks: a statement without a range of ts may fail with out of shared memory (53200)", problem)
+	require.Equal(t, "max_locks_per_transaction = 320 in postgresql.conf, and restart PostgreSQL", fix)
+	enough := chunks(3600)
+	enough.LocksPerTransaction = 320
+	problem, _ = lockProblem(enough)
+	require.Empty(t, problem)
 }

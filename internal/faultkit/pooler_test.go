@@ -110,7 +110,7 @@ func TestPooler_InTransactionMode(t *testing.T) {
 	Until(t, "ready", w.ready)
 	r.publish(2000)
 	r.awaitDrained()
-	require.Zero(t, w.metric("processor_write_errors_total"))
+	require.Zero(t, w.metric("processor_write_errors_total"), "%v", w.lines(held))
 	w.stop()
 	r.requireExact()
 }

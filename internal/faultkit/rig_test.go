@@ -14,9 +14,9 @@ import (
 
 	"processor/internal/fleet"
 	"processor/internal/sandbox"
+	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/service"
-	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -53,7 +53,7 @@ func sharedDatabase(t testing.TB) string {
 // newRigOn takes servers of the test's own. The database is migrated here.
 func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
 	t.Helper()
-	require.NoError(t, store.MigrateUp(t.Context(), databaseURL))
+	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	client, err := stream.Connect(redisURL)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })

@@ -13,11 +13,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// ErrUnknown is what a check returns that could not find out. The state before stands.
+var ErrUnknown = errors.New("unknown")
+
 // Probe asks one dependency whether it works.
 type Probe struct {
 	// Name is the key in /readyz, unlike that of any other probe or condition.
 	Name string
-	// Check returns nil if the dependency works, or the reason. It should return when its context ends;
+	// Check returns nil if the dependency works, or the reason, or ErrUnknown, which changes nothing. It should return when its context ends;
 	// while it does not, the dependency counts as failing and the next check waits.
 	Check func(ctx context.Context) error
 }
@@ -130,7 +133,7 @@ func (h *Health) probe(ctx context.Context, p Probe) {
 
 // setUnlessEnded drops what a check says once ctx has ended: it is about our own stop.
 func (h *Health) setUnlessEnded(ctx context.Context, name string, err error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, ErrUnknown) {
 		return
 	}
 	was, lasted := h.set(name, err)

@@ -16,6 +16,7 @@ import (
 	"processor/internal/device"
 	"processor/internal/observe"
 	"processor/internal/pipeline"
+	"processor/internal/schema"
 	"processor/internal/store"
 	"processor/internal/stream"
 )
@@ -34,6 +35,7 @@ type Service struct {
 	profiles *observe.Server // nil unless it is asked for
 	redis    redis.UniversalClient
 	pipeline *pipeline.Pipeline
+	schema   schemaProbe
 }
 
 // New binds the HTTP address and prepares everything else, without waiting for a server: Redis
@@ -57,6 +59,7 @@ func New(ctx context.Context, config Config, build observe.BuildInfo, logger *sl
 		logger:   logger,
 		server:   server,
 		profiles: profiles,
+		schema:   schemaProbe{logger: logger},
 	}
 	if err := s.open(ctx, build); err != nil {
 		return nil, errors.Join(err, s.closeServers())
@@ -84,8 +87,8 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 	}
 	s.Health = observe.NewHealth([]observe.Probe{
 		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis) }},
-		{Name: "postgres", Check: func(ctx context.Context) error { return s.Store.Ping(ctx) }},
-		{Name: "schema", Check: s.schemaProbe()},
+		{Name: "postgres", Check: func(ctx context.Context) error { return public(s.Store.Ping(ctx)) }},
+		{Name: "schema", Check: func(ctx context.Context) error { return s.schema.check(ctx, s.Store) }},
 	}, observe.HealthOptions{
 		Secrets: append(observe.Secrets(s.config.Redis.URL), observe.Secrets(s.config.Database.URL)...),
 		Logger:  s.logger,
@@ -101,6 +104,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		Writers:      Writers(s.config.Writers),
 		WriteTimeout: s.config.WriteTimeout,
 		CurrentURL:   watched(s.config.Database.URLFile, s.config.Database.URL, s.logger),
+		Prepare:      schema.Prepare,
 		Logger:       s.logger,
 		Events:       pipeline.StoreEvents(metrics, s.Health),
 	})
@@ -131,31 +135,6 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		s.pipeline.Consumers = append(s.pipeline.Consumers, consumer)
 	}
 	return nil
-}
-
-// schemaProbe checks table and rights, and says once where positions is a plain table: in
-// production that is an accident.
-func (s *Service) schemaProbe() func(context.Context) error {
-	known := false
-	return func(ctx context.Context) error {
-		if err := s.Store.CheckSchema(ctx); err != nil {
-			return err
-		}
-		if known {
-			return nil
-		}
-		is, version, err := s.Store.IsHypertable(ctx)
-		if err != nil {
-			return err
-		}
-		known = true
-		if is {
-			s.logger.Info("positions is a hypertable", "timescaledb", version)
-			return nil
-		}
-		s.logger.Warn("positions is a plain table, not a hypertable: no chunks, no compression, no retention by chunk")
-		return nil
-	}
 }
 
 // OnStep sets what is called after each step of every batch. Before Run; for fault tests.

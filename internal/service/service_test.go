@@ -19,8 +19,8 @@ import (
 
 	"processor/internal/fleet"
 	"processor/internal/observe"
+	"processor/internal/schema"
 	"processor/internal/servertest"
-	"processor/internal/store"
 	"processor/internal/stream"
 )
 
@@ -58,7 +58,7 @@ func newRig(t testing.TB) *rig {
 	if servertest.HasTimescaleDB(t) {
 		r.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
-	require.NoError(t, store.MigrateUp(t.Context(), url))
+	require.NoError(t, schema.MigrateUp(t.Context(), url))
 	return r
 }
 

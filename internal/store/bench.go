@@ -14,6 +14,7 @@ import (
 
 	"processor/db"
 	"processor/internal/position"
+	"processor/internal/schema"
 )
 
 // Bench is what `processor bench` asks of a database whose positions are its own. Each method
@@ -25,7 +26,7 @@ type Bench struct {
 
 // NewBench reads the database URL; it connects to nothing yet.
 func NewBench(databaseURL string) (*Bench, error) {
-	pool, err := poolConfig(databaseURL)
+	pool, err := schema.Config(databaseURL)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"processor/internal/schema"
 )
 
 // Class says what an error of the database means for the batch that met it. The set is closed:
@@ -37,13 +39,7 @@ const (
 )
 
 // SchemaError says that the session or the table is not as the writer needs it. Its class is Schema.
-type SchemaError struct {
-	Problem string // what is wrong
-	Fix     string // what a person can do about it
-}
-
-// Error implements error.
-func (e *SchemaError) Error() string { return e.Problem }
+type SchemaError = schema.Error
 
 // Classes lists every class, for metrics that start at zero.
 func Classes() []Class {
@@ -73,7 +69,7 @@ func Classify(err error) Class {
 // written reports whether the service writes this column of positions. An error that names no
 // column is taken to mean one of its own.
 func written(column string) bool {
-	return column == "" || slices.ContainsFunc(WrittenColumns(), func(c Column) bool { return c.Name == column })
+	return column == "" || slices.ContainsFunc(schema.Columns(), func(c schema.Column) bool { return c.Name == column })
 }
 
 func classifyState(state string) Class {

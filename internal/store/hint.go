@@ -46,3 +46,12 @@ func Hint(err error) string {
 	}
 	return "undo the change to table positions; processor doctor names the columns that differ"
 }
+
+// SQLState is the server's code for an error; empty where it does not come from the server.
+func SQLState(err error) string {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return ""
+	}
+	return pgErr.Code
+}

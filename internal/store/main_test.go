@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/sandbox"
+	"processor/internal/schema"
 	"processor/internal/servertest"
 )
 
@@ -25,7 +26,7 @@ func migrated(t testing.TB) string {
 	if servertest.HasTimescaleDB(t) {
 		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
-	require.NoError(t, MigrateUp(t.Context(), url))
+	require.NoError(t, schema.MigrateUp(t.Context(), url))
 	return url
 }
 
@@ -84,6 +85,6 @@ func with(t testing.TB, rawURL, key, value string) string {
 func plain(t testing.TB, databaseURL string) string {
 	databaseURL, err := sandbox.PlainTableURL(databaseURL)
 	require.NoError(t, err)
-	require.NoError(t, MigrateUp(t.Context(), databaseURL))
+	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	return databaseURL
 }

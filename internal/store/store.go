@@ -1,5 +1,5 @@
-// Package store writes positions to PostgreSQL. It is the only importer of package db, which
-// sqlc generates from sql/: what the service says to the database stands there.
+// Package store writes positions to PostgreSQL. Its statements come from package db, which sqlc
+// generates from sql/.
 package store
 
 import (
@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/db"
+	"processor/internal/schema"
 )
 
 // Options are the settings of a Store. Logger is required; zero values of the others have a
@@ -67,7 +67,7 @@ type Store struct {
 
 // CheckURL tells what is wrong with a database URL, without its password.
 func CheckURL(databaseURL string) error {
-	config, err := poolConfig(databaseURL)
+	config, err := schema.Config(databaseURL)
 	if err != nil {
 		return err
 	}
@@ -80,29 +80,13 @@ func CheckURL(databaseURL string) error {
 	return nil
 }
 
-// poolConfig reads a database URL. The pool's parser takes its own pool_ settings out of what is
-// sent to the server, which would refuse them.
-func poolConfig(databaseURL string) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(databaseURL)
-	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
-	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "processor"
-	}
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = 5 * time.Second
-	}
-	return config, nil
-}
-
 // Open reads the database URL and prepares the pool; connections are made when they are needed,
 // so a server that is down is no error here. The caller closes the Store.
 func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error) {
 	if err := CheckURL(databaseURL); err != nil {
 		return nil, err
 	}
-	config, err := poolConfig(databaseURL)
+	config, err := schema.Config(databaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -113,15 +97,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if u, err := url.Parse(databaseURL); err != nil || !u.Query().Has("pool_max_conns") {
 		config.MaxConns = int32(opts.Writers) + 2
 	}
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		if err := db.New(conn).KeepCommitsDurable(ctx); err != nil {
-			return fmt.Errorf("keep commits durable: %w", err)
-		}
-		if opts.Prepare != nil {
-			return opts.Prepare(ctx, conn)
-		}
-		return nil
-	}
+	config.AfterConnect = opts.Prepare
 	if opts.CurrentURL != nil {
 		config.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
 			return useCredentials(conn, opts.CurrentURL())
@@ -136,7 +112,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 
 // useCredentials gives a connection the user and password of a URL.
 func useCredentials(conn *pgx.ConnConfig, databaseURL string) error {
-	now, err := poolConfig(databaseURL)
+	now, err := schema.Config(databaseURL)
 	if err != nil {
 		return err
 	}
@@ -183,35 +159,24 @@ func (s *Store) paused() error {
 	return nil
 }
 
-// Ping reports whether the database answers.
+// Ping reports whether the database answers. One that does, but whose session Prepare refuses, answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.pool.Ping(ctx); err != nil {
+	var refused *SchemaError
+	if err := s.pool.Ping(ctx); err != nil && !errors.As(err, &refused) {
 		return fmt.Errorf("ping PostgreSQL: %w", err)
 	}
 	return nil
 }
 
-// CheckSchema reports whether the table, its columns and the rights to write it are there. The
-// error says how to fix it.
-func (s *Store) CheckSchema(ctx context.Context) error {
-	queries := db.New(s.pool)
-	if err := queries.CheckPositions(ctx); err != nil {
-		return explain(err)
-	}
-	can, err := queries.CanWritePositions(ctx)
+// CheckSchema checks one of the sessions and the table. The error is a *SchemaError where a person must act;
+// any other means that the database could not be asked.
+func (s *Store) CheckSchema(ctx context.Context) (schema.State, error) {
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return explain(err)
+		return schema.State{}, fmt.Errorf("connect to check the schema: %w", err)
 	}
-	if !can {
-		return errors.New("no right to write positions. Fix: " + Hint(&pgconn.PgError{Code: insufficientPrivilege}))
-	}
-	return nil
-}
-
-// IsHypertable reports whether positions is a hypertable, and TimescaleDB's version, which is
-// empty where the database has no TimescaleDB.
-func (s *Store) IsHypertable(ctx context.Context) (is bool, version string, err error) {
-	return hypertable(ctx, db.New(s.pool))
+	defer conn.Release()
+	return schema.Check(ctx, conn.Conn())
 }
 
 // Count counts the rows of positions, all of them one by one.

@@ -3,28 +3,10 @@ package store
 import (
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"processor/internal/servertest"
+	"processor/internal/position"
 )
-
-// XACK follows the commit, so a commit must be on disk. What is stricter than off is the DBA's choice.
-func TestStore_KeepsCommitsDurable(t *testing.T) {
-	for role, session := range map[string]string{"off": "on", "on": "on", "local": "local", "remote_apply": "remote_apply"} {
-		t.Run(role, func(t *testing.T) {
-			url := with(t, servertest.Database(t), "options", "-c synchronous_commit="+role)
-			conn, err := open(t, url, Options{}).pool.Acquire(t.Context())
-			require.NoError(t, err)
-			defer conn.Release()
-			rows, err := conn.Query(t.Context(), `SHOW synchronous_commit`)
-			require.NoError(t, err)
-			got, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-			require.NoError(t, err)
-			require.Equal(t, session, got)
-		})
-	}
-}
 
 func TestCheckURL_RefusesWhatLosesTypes(t *testing.T) {
 	const url = "postgres://u:hunter2@127.0.0.1/x"
@@ -36,4 +18,19 @@ func TestCheckURL_RefusesWhatLosesTypes(t *testing.T) {
 		require.NotContains(t, err.Error(), "hunter2")
 	}
 	require.Error(t, CheckURL(url+"?pool_max_conns=many"))
+}
+
+func TestStore_RefusesModesThatLoseTypes(t *testing.T) {
+	for _, mode := range []string{"exec", "simple_protocol"} {
+		_, err := Open(t.Context(), with(t, "postgres://u:secret@localhost/d", "default_query_exec_mode", mode), Options{})
+		require.ErrorContains(t, err, "use cache_describe")
+		require.NotContains(t, err.Error(), "secret")
+	}
+	url := with(t, migrated(t), "default_query_exec_mode", "cache_describe")
+	w := open(t, url, Options{}).NewWriter()
+	for _, want := range []Result{{Inserted: 1}, {Unchanged: 1}} {
+		got, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}, Redelivered: true})
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
 }

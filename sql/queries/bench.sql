@@ -32,3 +32,9 @@ SELECT
     current_setting('fsync')::text AS fsync,
     current_setting('synchronous_commit')::text AS synchronous_commit,
     current_setting('shared_buffers')::text AS shared_buffers;
+
+-- name: TimescaleVersion :one
+-- Empty where the extension is not enabled in this database.
+SELECT coalesce(max(extversion), '')::text AS version
+FROM pg_catalog.pg_extension
+WHERE extname = 'timescaledb';

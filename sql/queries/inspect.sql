@@ -10,7 +10,9 @@ SELECT
     (current_setting('transaction_read_only') = 'on')::boolean AS is_read_only,
     current_setting('synchronous_commit')::text AS synchronous_commit,
     (current_setting('fsync') = 'on')::boolean AS has_fsync,
-    (coalesce(current_setting('processor.allow_plain_table', TRUE), '') = 'on')::boolean AS allows_plain_table,
+    (current_setting('full_page_writes') = 'on')::boolean AS has_full_page_writes,
+    current_setting('session_replication_role')::text AS replication_role,
+    current_setting('server_encoding')::text AS encoding,
     current_database()::text AS database,
     current_user::text AS role;
 
@@ -22,36 +24,28 @@ SELECT clock_timestamp()::timestamptz AS now;
 -- The server process behind this connection, for telling a pooler in between.
 SELECT pg_backend_pid()::integer AS pid;
 
--- name: InspectColumns :many
--- No row where the search path has no table positions.
+-- name: InspectChunks :one
+-- The chunks of positions and their indexes, by the catalog of inheritance: no lock on any of them.
+--   unlogged     chunks that PostgreSQL empties after a crash
+--   without_key  chunks without a unique index, into which a key can go twice
+--   lock_slots   how many locks all sessions together are sure to get. A statement locks each table and each
+--                index that it may read, so one without a range of ts wants as many as there are.
+--   root_bytes   of the table itself, without the chunks: rows that came while TimescaleDB was not loaded,
+--                and which it does not show
 SELECT
-    attname::text AS name,
-    format_type(atttypid, atttypmod)::text AS type,
-    attnotnull AS not_null,
-    (atthasdef OR attidentity <> '' OR attgenerated <> '')::boolean AS has_default
-FROM pg_catalog.pg_attribute
-WHERE attrelid = to_regclass('positions')
-  AND attnum > 0
-  AND NOT attisdropped
-ORDER BY attnum;
-
--- name: InspectPrimaryKey :many
--- Its columns in their order; no row where there is none.
-SELECT a.attname::text AS name
-FROM pg_catalog.pg_index AS i
-JOIN pg_catalog.pg_attribute AS a
-    ON a.attrelid = i.indrelid
-   AND a.attnum = ANY (i.indkey)
-WHERE i.indrelid = to_regclass('positions')
-  AND i.indisprimary
-ORDER BY array_position(i.indkey::smallint[], a.attnum);
-
--- name: InspectRights :one
--- False for all where there is no such table.
-SELECT
-    coalesce(has_table_privilege(to_regclass('positions'), 'SELECT'), FALSE)::boolean AS can_select,
-    coalesce(has_table_privilege(to_regclass('positions'), 'INSERT'), FALSE)::boolean AS can_insert,
-    coalesce(has_table_privilege(to_regclass('positions'), 'UPDATE'), FALSE)::boolean AS can_update;
+    count(c.oid) AS chunks,
+    coalesce(sum((SELECT count(*) FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid)), 0)::bigint AS indexes,
+    count(c.oid) FILTER (WHERE c.relpersistence = 'u') AS unlogged,
+    count(c.oid) FILTER (
+        WHERE c.relkind = 'r'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid)
+    ) AS without_key,
+    current_setting('max_locks_per_transaction')::integer AS locks_per_transaction,
+    (current_setting('max_connections')::integer + current_setting('max_prepared_transactions')::integer)::integer AS transactions,
+    coalesce(pg_relation_size(to_regclass('positions')), 0)::bigint AS root_bytes
+FROM pg_catalog.pg_inherits AS h
+JOIN pg_catalog.pg_class AS c ON c.oid = h.inhrelid
+WHERE h.inhparent = to_regclass('positions');
 
 -- name: AppliedMigrations :many
 -- Fails with 42P01 where nothing was ever migrated, 42501 where the role may not read it.

@@ -1,8 +1,8 @@
--- For sqlc alone: the parts of TimescaleDB's views that the queries name. Never run on a server.
+-- For sqlc alone: the part of TimescaleDB's catalog that the queries name. Never run on a server.
 
-CREATE SCHEMA timescaledb_information;
+CREATE SCHEMA _timescaledb_catalog;
 
-CREATE TABLE timescaledb_information.hypertables (
-    hypertable_schema name NOT NULL,
-    hypertable_name   name NOT NULL
+CREATE TABLE _timescaledb_catalog.hypertable (
+    schema_name name NOT NULL,
+    table_name  name NOT NULL
 );

@@ -1,4 +1,6 @@
-package store
+// Package inspect asks a database the questions of status, doctor and the dry run of a replay, and changes
+// nothing in it.
+package inspect
 
 import (
 	"context"
@@ -10,9 +12,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"processor/db"
 	"processor/internal/position"
+	"processor/internal/schema"
+	"processor/internal/store"
 	"processor/sql"
 )
 
@@ -26,15 +31,15 @@ type Inspector struct {
 	mode pgx.QueryExecMode
 }
 
-// Inspect connects to a database. The caller closes the Inspector.
-func Inspect(ctx context.Context, databaseURL string) (*Inspector, error) {
-	pool, err := poolConfig(databaseURL)
+// Connect connects to a database. The caller closes the Inspector.
+func Connect(ctx context.Context, databaseURL string) (*Inspector, error) {
+	pool, err := schema.Config(databaseURL)
 	if err != nil {
 		return nil, err
 	}
 	config := pool.ConnConfig
 	mode := config.DefaultQueryExecMode
-	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
@@ -61,9 +66,12 @@ type Server struct {
 	// SynchronousCommit and Fsync decide whether a commit outlives a crash of the server.
 	SynchronousCommit string
 	Fsync             bool
-	// AllowsPlainTable: the session has processor.allow_plain_table = on.
-	AllowsPlainTable bool
-	Database, Role   string
+	// FullPageWrites decides whether a crash in the middle of writing a page can be recovered from.
+	FullPageWrites bool
+	// ReplicationRole is session_replication_role: replica skips triggers and foreign keys.
+	ReplicationRole string
+	Encoding        string // of the database
+	Database, Role  string
 }
 
 // Server asks for the server's version and settings.
@@ -79,7 +87,9 @@ func (i *Inspector) Server(ctx context.Context) (Server, error) {
 		ReadOnly:          row.IsReadOnly,
 		SynchronousCommit: row.SynchronousCommit,
 		Fsync:             row.HasFsync,
-		AllowsPlainTable:  row.AllowsPlainTable,
+		FullPageWrites:    row.HasFullPageWrites,
+		ReplicationRole:   row.ReplicationRole,
+		Encoding:          row.Encoding,
 		Database:          row.Database,
 		Role:              row.Role,
 	}, nil
@@ -94,98 +104,40 @@ func (i *Inspector) Now(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
-// Hypertable reports whether positions is a hypertable, and TimescaleDB's version, which is empty
-// where the database has no TimescaleDB.
-func (i *Inspector) Hypertable(ctx context.Context) (is bool, version string, err error) {
-	return hypertable(ctx, i.queries)
+// Schema makes this session like one of the worker's and asks the catalog about it and the table positions. The
+// error is a *store.SchemaError where the server cannot even answer.
+func (i *Inspector) Schema(ctx context.Context) (schema.State, error) {
+	if err := schema.Pin(ctx, i.conn); err != nil {
+		return schema.State{}, err
+	}
+	return schema.Read(ctx, i.conn)
 }
 
-func hypertable(ctx context.Context, queries *db.Queries) (is bool, version string, err error) {
-	version, err = queries.TimescaleVersion(ctx)
+// Chunks is what the catalog says of the chunks of positions; zero counts for a plain table.
+type Chunks struct {
+	Chunks, Indexes int64
+	Unlogged        int64 // emptied by PostgreSQL after a crash
+	WithoutKey      int64 // without a unique index
+	// LocksPerTransaction and Transactions: their product is how many locks the server is sure to have.
+	LocksPerTransaction, Transactions int32
+	RootBytes                         int64 // of the table itself, without the chunks
+}
+
+// Chunks asks the catalog about the chunks of positions. It takes no lock on any of them.
+func (i *Inspector) Chunks(ctx context.Context) (Chunks, error) {
+	row, err := i.queries.InspectChunks(ctx)
 	if err != nil {
-		return false, "", fmt.Errorf("ask for TimescaleDB's version: %w", err)
+		return Chunks{}, fmt.Errorf("ask for the chunks of positions: %w", err)
 	}
-	if version == "" {
-		return false, "", nil
-	}
-	is, err = queries.IsHypertable(ctx)
-	if err != nil {
-		return false, "", fmt.Errorf("ask whether positions is a hypertable: %w", err)
-	}
-	return is, version, nil
-}
-
-// Column is a column of a table, with its type as PostgreSQL spells it.
-type Column struct {
-	Name, Type string
-	// NotNull and HasDefault: a column that has the first and not the second must be written.
-	NotNull, HasDefault bool
-}
-
-// Columns lists the columns of positions; none where there is no such table.
-func (i *Inspector) Columns(ctx context.Context) ([]Column, error) {
-	rows, err := i.queries.InspectColumns(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the columns of positions: %w", err)
-	}
-	columns := make([]Column, len(rows))
-	for n, row := range rows {
-		columns[n] = Column(row)
-	}
-	return columns, nil
-}
-
-// WrittenColumns are the columns that the statements of package db write, with the types that
-// they send.
-func WrittenColumns() []Column {
-	return []Column{
-		{Name: "device_id", Type: "text"},
-		{Name: "ts", Type: "timestamp with time zone"},
-		{Name: "latitude", Type: "double precision"},
-		{Name: "longitude", Type: "double precision"},
-		{Name: "altitude", Type: "real"},
-		{Name: "angle", Type: "real"},
-		{Name: "speed", Type: "real"},
-		{Name: "satellites", Type: "smallint"},
-		{Name: "priority", Type: "smallint"},
-		{Name: "attributes", Type: "jsonb"},
-	}
-}
-
-// PrimaryKey lists the columns of the primary key of positions in order; none where it has none.
-func (i *Inspector) PrimaryKey(ctx context.Context) ([]string, error) {
-	names, err := i.queries.InspectPrimaryKey(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the primary key of positions: %w", err)
-	}
-	return names, nil
-}
-
-// MissingRights lists which of the rights that writing needs the role lacks on positions.
-func (i *Inspector) MissingRights(ctx context.Context) ([]string, error) {
-	rights, err := i.queries.InspectRights(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the rights on positions: %w", err)
-	}
-	var missing []string
-	if !rights.CanSelect {
-		missing = append(missing, "SELECT")
-	}
-	if !rights.CanInsert {
-		missing = append(missing, "INSERT")
-	}
-	if !rights.CanUpdate {
-		missing = append(missing, "UPDATE")
-	}
-	return missing, nil
+	return Chunks(row), nil
 }
 
 // MissingMigrations lists the files of sql/migrations that the database does not have yet. The
 // error is of class Schema where the role may not read dbmate's table (42501).
 func (i *Inspector) MissingMigrations(ctx context.Context) ([]string, error) {
 	applied, err := i.queries.AppliedMigrations(ctx)
-	if err != nil && SQLState(err) != undefinedTable { // nothing was ever migrated
-		return nil, fmt.Errorf("read %s: %w", MigrationsTable, err)
+	if err != nil && store.SQLState(err) != "42P01" { // nothing was ever migrated
+		return nil, fmt.Errorf("read %s: %w", schema.MigrationsTable, err)
 	}
 	files, err := fs.Glob(sql.Migrations, "migrations/*.sql")
 	if err != nil {
@@ -242,17 +194,17 @@ func (i *Inspector) NewestOf(ctx context.Context, positions []position.Position)
 // become of it: exactly one of the Result's counts is 1, or it holds one Rejection, or says that
 // the position would wait. An error means that the position could not be tried, and says nothing
 // about it.
-func (i *Inspector) Try(ctx context.Context, p *position.Position) (r Result, err error) {
+func (i *Inspector) Try(ctx context.Context, p *position.Position) (r store.Result, err error) {
 	tx, err := i.conn.Begin(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("try a position: %w", err)
+		return store.Result{}, fmt.Errorf("try a position: %w", err)
 	}
 	defer func() {
 		if errBack := tx.Rollback(ctx); errBack != nil && !errors.Is(errBack, pgx.ErrTxClosed) {
 			err = errors.Join(err, fmt.Errorf("roll a tried position back: %w", errBack))
 		}
 	}()
-	results := db.New(tx).UpsertPositions(ctx, []db.UpsertPositionsParams{UpsertParams(p)})
+	results := db.New(tx).UpsertPositions(ctx, []db.UpsertPositionsParams{store.UpsertParams(p)})
 	results.QueryRow(func(_ int, row db.UpsertPositionsRow, rowErr error) {
 		r.Inserted, r.Merged, err = int(row.Inserted), int(row.Merged), rowErr
 	})
@@ -260,11 +212,29 @@ func (i *Inspector) Try(ctx context.Context, p *position.Position) (r Result, er
 	case err == nil:
 		r.Unchanged = 1 - r.Inserted - r.Merged
 		return r, nil
-	case Classify(err) == BadRow:
-		return Result{Rejected: []Rejection{rejection(0, BadRow, err)}}, nil
-	case Classify(err) == Limit, Classify(err) == Unexpected:
-		return Result{Parked: []Parked{{Err: err}}}, nil
+	case store.Classify(err) == store.BadRow:
+		return store.Result{Rejected: []store.Rejection{rejection(err)}}, nil
+	case store.Classify(err) == store.Limit, store.Classify(err) == store.Unexpected:
+		return store.Result{Parked: []store.Parked{{Err: err}}}, nil
 	default:
-		return Result{}, fmt.Errorf("try a position: %w", explain(err))
+		return store.Result{}, fmt.Errorf("try a position: %w", explain(err))
 	}
+}
+
+func rejection(err error) store.Rejection {
+	r := store.Rejection{Class: store.BadRow, Message: err.Error()}
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		r.SQLState, r.Message = pgErr.Code, pgErr.Message
+		r.Column, r.Constraint = pgErr.ColumnName, pgErr.ConstraintName
+	}
+	return r
+}
+
+// explain adds the hint to an error that a person must act on.
+func explain(err error) error {
+	if hint := store.Hint(err); hint != "" {
+		return fmt.Errorf("%w. Fix: %s", err, hint)
+	}
+	return err
 }

@@ -1,4 +1,4 @@
-package store
+package inspect
 
 import (
 	"context"
@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"processor/internal/store"
 )
 
 // Pooling is how a pooler such as PgBouncer gives server connections to its clients.
@@ -66,7 +67,7 @@ func (i *Inspector) Pooler(ctx context.Context) (p Pooler, err error) {
 	defer cancel()
 	second, err := i.second(ctx)
 	if err != nil {
-		if ctx.Err() != nil || Classify(err) == Unavailable {
+		if ctx.Err() != nil || store.Classify(err) == store.Unavailable {
 			return Pooler{Pooling: UnknownPooling}, nil
 		}
 		return Pooler{}, err
@@ -124,7 +125,7 @@ func (i *Inspector) keepsStatements(ctx context.Context, second *Inspector) (kee
 			_, err = conn.ExecPrepared(ctx, name, nil, nil, nil).Close()
 		}
 		switch {
-		case SQLState(err) == duplicatePreparedStatement, SQLState(err) == invalidStatementName:
+		case store.SQLState(err) == "42P05", store.SQLState(err) == "26000":
 			return false, nil
 		case err != nil:
 			return false, fmt.Errorf("prepare a statement: %w", err)
@@ -136,7 +137,7 @@ func (i *Inspector) keepsStatements(ctx context.Context, second *Inspector) (kee
 // transacts reports whether BEGIN works. Where it does not, the connection may be of no more use.
 func (i *Inspector) transacts(ctx context.Context) (bool, error) {
 	tx, err := i.conn.Begin(ctx)
-	if SQLState(err) == protocolViolation { // as PgBouncer calls it
+	if store.SQLState(err) == "08P01" { // as PgBouncer calls it
 		return false, nil
 	}
 	if err != nil {
@@ -146,13 +147,4 @@ func (i *Inspector) transacts(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("roll back an empty transaction: %w", err)
 	}
 	return true, nil
-}
-
-// SQLState is the server's code for an error; empty where it does not come from the server.
-func SQLState(err error) string {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) {
-		return ""
-	}
-	return pgErr.Code
 }

@@ -1,21 +1,21 @@
-package store
+package inspect
 
 import (
 	"context"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"processor/db"
 	"processor/internal/position"
+	"processor/internal/schema"
 	"processor/internal/servertest"
+	"processor/internal/store"
 )
 
 func inspector(t testing.TB, url string) *Inspector {
-	i, err := Inspect(t.Context(), url)
+	i, err := Connect(t.Context(), url)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, i.Close(context.WithoutCancel(t.Context()))) })
 	return i
@@ -24,8 +24,8 @@ func inspector(t testing.TB, url string) *Inspector {
 func TestInspector_TriesWithoutATrace(t *testing.T) {
 	url := migrated(t)
 	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT slow CHECK (speed < 300)`)
-	s := open(t, url, Options{})
-	_, err := s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}})
+	s := open(t, url, store.Options{})
+	_, err := s.NewWriter().Write(t.Context(), store.Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}})
 	require.NoError(t, err)
 	before := ask(t, url, allRows)
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {"x": 1}`}, before)
@@ -33,13 +33,13 @@ func TestInspector_TriesWithoutATrace(t *testing.T) {
 	i := inspector(t, url)
 	cases := map[string]struct {
 		position position.Position
-		want     Result
+		want     store.Result
 	}{
-		"a new row":          {at("a", 2, 1, `{}`), Result{Inserted: 1}},
-		"further attributes": {at("a", 1, 1, `{"y": 1}`), Result{Merged: 1}},
-		"nothing new":        {at("a", 1, 2, `{"x": 2}`), Result{Unchanged: 1}},
-		"a bad row": {at("a", 3, 400, `{}`), Result{Rejected: []Rejection{{
-			Class: BadRow, SQLState: "23514", Constraint: "slow",
+		"a new row":          {at("a", 2, 1, `{}`), store.Result{Inserted: 1}},
+		"further attributes": {at("a", 1, 1, `{"y": 1}`), store.Result{Merged: 1}},
+		"nothing new":        {at("a", 1, 2, `{"x": 2}`), store.Result{Unchanged: 1}},
+		"a bad row": {at("a", 3, 400, `{}`), store.Result{Rejected: []store.Rejection{{
+			Class: store.BadRow, SQLState: "23514", Constraint: "slow",
 		}}}},
 	}
 	for name, c := range cases {
@@ -57,8 +57,8 @@ func TestInspector_TriesWithoutATrace(t *testing.T) {
 
 	execute(t, url, `ALTER TABLE positions DROP COLUMN speed`)
 	_, err = i.Try(t.Context(), new(at("a", 4, 1, `{}`)))
-	require.Equal(t, Schema, Classify(err), "says nothing about the position")
-	require.NotEmpty(t, Hint(err))
+	require.Equal(t, store.Schema, store.Classify(err), "says nothing about the position")
+	require.NotEmpty(t, store.Hint(err))
 }
 
 func TestInspector_FindsTheRowWrittenLast(t *testing.T) {
@@ -66,9 +66,9 @@ func TestInspector_FindsTheRowWrittenLast(t *testing.T) {
 	stray := at("stray", 1, 1, `{}`) // a clock that runs a century ahead hides nothing
 	stray.Timestamp = stray.Timestamp.AddDate(100, 0, 0)
 	positions := []position.Position{stray, at("a", 1, 1, `{}`), at("b", 1, 1, `{}`), at("c", 1, 1, `{}`)}
-	w := open(t, url, Options{}).NewWriter()
+	w := open(t, url, store.Options{}).NewWriter()
 	for _, p := range positions[:3] { // each by a transaction of its own
-		_, err := w.Write(t.Context(), Batch{Positions: []position.Position{p}})
+		_, err := w.Write(t.Context(), store.Batch{Positions: []position.Position{p}})
 		require.NoError(t, err)
 	}
 	i := inspector(t, url)
@@ -88,7 +88,7 @@ func TestInspector_FindsTheRowWrittenLast(t *testing.T) {
 
 	execute(t, url, `DROP TABLE positions`)
 	_, err := i.NewestOf(t.Context(), positions)
-	require.Equal(t, Schema, Classify(err))
+	require.Equal(t, store.Schema, store.Classify(err))
 }
 
 func TestInspector_ListsMissingMigrations(t *testing.T) {
@@ -96,7 +96,7 @@ func TestInspector_ListsMissingMigrations(t *testing.T) {
 	i := inspector(t, url)
 	missing, err := i.MissingMigrations(t.Context())
 	require.NoError(t, err)
-	all, err := Migrations(url)
+	all, err := schema.Migrations(url)
 	require.NoError(t, err)
 	require.Len(t, missing, len(all))
 	for n := range all {
@@ -106,40 +106,13 @@ func TestInspector_ListsMissingMigrations(t *testing.T) {
 	if servertest.HasTimescaleDB(t) {
 		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
-	require.NoError(t, MigrateUp(t.Context(), url))
+	require.NoError(t, schema.MigrateUp(t.Context(), url))
 	missing, err = i.MissingMigrations(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, missing)
 
-	require.NoError(t, MigrateDown(t.Context(), url))
+	require.NoError(t, schema.MigrateDown(t.Context(), url))
 	missing, err = i.MissingMigrations(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{all[len(all)-1].Name}, missing)
-}
-
-func TestWrittenColumns_AreThoseOfTheGeneratedCode(t *testing.T) {
-	types := map[string]reflect.Type{
-		"text":                     reflect.TypeFor[string](),
-		"timestamp with time zone": reflect.TypeFor[time.Time](),
-		"double precision":         reflect.TypeFor[float64](),
-		"real":                     reflect.TypeFor[float32](),
-		"smallint":                 reflect.TypeFor[int16](),
-		"jsonb":                    reflect.TypeFor[[]byte](),
-	}
-	params := reflect.TypeFor[db.CopyPositionsParams]()
-	columns := WrittenColumns()
-	require.Len(t, columns, params.NumField())
-	for n, column := range columns {
-		field := params.Field(n)
-		require.True(t, strings.EqualFold(field.Name, strings.ReplaceAll(column.Name, "_", "")), "%s is not %s", field.Name, column.Name)
-		require.Equal(t, types[column.Type], field.Type, column.Name)
-	}
-
-	url := migrated(t)
-	found, err := inspector(t, url).Columns(t.Context())
-	require.NoError(t, err)
-	for n := range columns {
-		require.Equal(t, columns[n].Type, found[n].Type, columns[n].Name)
-		require.Equal(t, columns[n].Name, found[n].Name)
-	}
 }

@@ -1,4 +1,4 @@
-package store
+package schema
 
 import (
 	"context"
@@ -64,7 +64,7 @@ func migrate(ctx context.Context, databaseURL string, run func(*dbmate.DB) error
 		return err
 	}
 	// dbmate opens its own connection, so the lock has one too.
-	config, err := poolConfig(databaseURL)
+	config, err := Config(databaseURL)
 	if err != nil {
 		return err
 	}
@@ -104,6 +104,7 @@ func newDBMate(databaseURL string) (*dbmate.DB, error) {
 			query.Del(name)
 		}
 	}
+	query.Set("client_encoding", "UTF8") // its driver refuses another, also from PGCLIENTENCODING
 	query.Del("default_query_exec_mode")
 	query.Del("statement_cache_capacity")
 	query.Del("description_cache_capacity")

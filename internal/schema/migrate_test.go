@@ -1,17 +1,17 @@
-package store
+package schema_test
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
+	"processor/internal/schema"
 	"processor/internal/servertest"
+	"processor/internal/store"
 )
 
 // objects lists what is in the database beyond an empty one: relations, functions, types,
@@ -40,7 +40,7 @@ var owned = []string{
 }
 
 func names(t *testing.T, url string, applied bool) []string {
-	migrations, err := Migrations(url)
+	migrations, err := schema.Migrations(url)
 	require.NoError(t, err)
 	var names []string
 	for _, m := range migrations {
@@ -70,19 +70,19 @@ func TestMigrations_UpDownUp(t *testing.T) {
 			}
 			require.Empty(t, ask(t, url, objects))
 			for range 2 {
-				require.NoError(t, MigrateUp(t.Context(), url))
+				require.NoError(t, schema.MigrateUp(t.Context(), url))
 				require.Equal(t, owned, ask(t, url, objects))
 				require.Equal(t, allMigrations, names(t, url, true))
-				require.NoError(t, MigrateUp(t.Context(), with(t, url, "pool_max_conns", "3")), "again: nothing to do")
+				require.NoError(t, schema.MigrateUp(t.Context(), with(t, url, "pool_max_conns", "3")), "again: nothing to do")
 
-				require.NoError(t, MigrateDown(t.Context(), url))
+				require.NoError(t, schema.MigrateDown(t.Context(), url))
 				require.Equal(t, allMigrations[:1], names(t, url, true))
-				require.NoError(t, MigrateDown(t.Context(), url))
+				require.NoError(t, schema.MigrateDown(t.Context(), url))
 				require.Empty(t, names(t, url, true))
 				require.Equal(t, owned[1:2], ask(t, url, objects)[:1])
 				require.Len(t, ask(t, url, objects), 2, "dbmate's own table stays")
 			}
-			require.NoError(t, MigrateUp(t.Context(), url))
+			require.NoError(t, schema.MigrateUp(t.Context(), url))
 			require.Equal(t, owned, ask(t, url, objects))
 		})
 	}
@@ -92,7 +92,7 @@ func TestMigrations_UpDownUp(t *testing.T) {
 func TestMigrations_MakeAHypertableThatTakesLatePositions(t *testing.T) {
 	url := servertest.TimescaleDB(t)
 	execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-	require.NoError(t, MigrateUp(t.Context(), url))
+	require.NoError(t, schema.MigrateUp(t.Context(), url))
 	require.Equal(t, []string{"positions ts 1 day"}, ask(t, url,
 		`SELECT concat_ws(' ', hypertable_name, column_name, extract(day FROM time_interval) || ' day') FROM timescaledb_information.dimensions`))
 	require.Equal(t, []string{"device_id segment", "ts orderby desc"}, ask(t, url,
@@ -102,35 +102,35 @@ func TestMigrations_MakeAHypertableThatTakesLatePositions(t *testing.T) {
 	require.Equal(t, []string{"7 days"}, ask(t, url,
 		`SELECT config->>'compress_after' FROM timescaledb_information.jobs WHERE hypertable_name = 'positions'`))
 
-	s := open(t, with(t, url, "pool_max_conns", "1"), Options{})
-	is, version, err := s.IsHypertable(t.Context())
+	s := open(t, with(t, url, "pool_max_conns", "1"), store.Options{})
+	state, err := s.CheckSchema(t.Context())
 	require.NoError(t, err)
-	require.True(t, is)
-	require.NotEmpty(t, version)
+	require.True(t, state.Hypertable)
+	require.NotEmpty(t, state.TimescaleVersion)
 
 	w := s.NewWriter()
-	got, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`), at("a", 2, 2, `{}`), at("b", 1, 3, `{}`)}})
+	got, err := w.Write(t.Context(), store.Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`), at("a", 2, 2, `{}`), at("b", 1, 3, `{}`)}})
 	require.NoError(t, err)
-	require.Equal(t, Result{Inserted: 3}, got)
+	require.Equal(t, store.Result{Inserted: 3}, got)
 	before := ask(t, url, allRows)
 	execute(t, url, `SELECT compress_chunk(c) FROM show_chunks('positions') c`)
 	require.Equal(t, before, ask(t, url, allRows))
 
-	got, err = w.Write(t.Context(), Batch{Positions: []position.Position{
+	got, err = w.Write(t.Context(), store.Batch{Positions: []position.Position{
 		at("a", 1, 9, `{"x": 9, "y": 9}`), // merges into a compressed row
 		at("a", 2, 2, `{}`),               // finds a compressed row
 		at("a", 3, 4, `{}`),               // late
 		at("c", 1, 5, `{}`),
 	}})
 	require.NoError(t, err)
-	require.Equal(t, Result{Inserted: 2, Merged: 1, Unchanged: 1}, got)
+	require.Equal(t, store.Result{Inserted: 2, Merged: 1, Unchanged: 1}, got)
 	require.Equal(t, []string{
 		`a 12:00:01 1.5 1 {"x": 1, "y": 9}`, `a 12:00:02 1.5 2 {}`, `a 12:00:03 1.5 4 {}`,
 		`b 12:00:01 1.5 3 {}`, `c 12:00:01 1.5 5 {}`,
 	}, ask(t, url, allRows))
 
 	// A compressed chunk does not keep the columnstore migration from being taken back.
-	require.NoError(t, MigrateDown(t.Context(), url))
+	require.NoError(t, schema.MigrateDown(t.Context(), url))
 	require.Len(t, ask(t, url, allRows), 5)
 	s.Close()
 }
@@ -138,7 +138,7 @@ func TestMigrations_MakeAHypertableThatTakesLatePositions(t *testing.T) {
 func TestMigrations_RefuseAPlainTableByAccident(t *testing.T) {
 	url := servertest.Database(t)
 	url = with(t, url, "options", "-c processor.allow_plain_table=off")
-	err := MigrateUp(t.Context(), url)
+	err := schema.MigrateUp(t.Context(), url)
 	require.ErrorContains(t, err, "TimescaleDB is not enabled in database")
 	require.ErrorContains(t, err, "run CREATE EXTENSION timescaledb in it")
 	require.ErrorContains(t, err, "options=-c%20processor.allow_plain_table%3Don")
@@ -148,10 +148,10 @@ func TestMigrations_RefuseAPlainTableByAccident(t *testing.T) {
 
 func TestMigrations_DoNotDropRows(t *testing.T) {
 	url := migrated(t)
-	_, err := open(t, url, Options{}).NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`)}})
+	_, err := open(t, url, store.Options{}).NewWriter().Write(t.Context(), store.Batch{Positions: []position.Position{at("a", 1, 1, `{}`)}})
 	require.NoError(t, err)
-	require.NoError(t, MigrateDown(t.Context(), url))
-	err = MigrateDown(t.Context(), url)
+	require.NoError(t, schema.MigrateDown(t.Context(), url))
+	err = schema.MigrateDown(t.Context(), url)
 	require.ErrorContains(t, err, "holds rows")
 	require.ErrorContains(t, err, "allow_data_loss")
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
@@ -166,7 +166,7 @@ func TestMigrations_RunOneAtATime(t *testing.T) {
 	errs := make([]error, 4)
 	var wg sync.WaitGroup
 	for i := range errs {
-		wg.Go(func() { errs[i] = MigrateUp(t.Context(), url) })
+		wg.Go(func() { errs[i] = schema.MigrateUp(t.Context(), url) })
 	}
 	wg.Wait()
 	for _, err := range errs {
@@ -198,61 +198,15 @@ func TestMigrations_AgreeWithTheDbmateCLI(t *testing.T) {
 		dbmate(t, url, "up")
 		require.Equal(t, allMigrations, names(t, url, true))
 		require.Equal(t, owned, ask(t, url, objects))
-		require.NoError(t, MigrateUp(t.Context(), url))
-		require.NoError(t, MigrateDown(t.Context(), url))
+		require.NoError(t, schema.MigrateUp(t.Context(), url))
+		require.NoError(t, schema.MigrateDown(t.Context(), url))
 		require.Contains(t, dbmate(t, url, "status"), "Pending: 1")
 	})
 	t.Run("embedded first", func(t *testing.T) {
 		url := database(t)
-		require.NoError(t, MigrateUp(t.Context(), url))
+		require.NoError(t, schema.MigrateUp(t.Context(), url))
 		require.Contains(t, dbmate(t, url, "status"), "Pending: 0")
 		dbmate(t, url, "down")
 		require.Equal(t, allMigrations[:1], names(t, url, true))
-	})
-}
-
-func TestStore_RefusesModesThatLoseTypes(t *testing.T) {
-	for _, mode := range []string{"exec", "simple_protocol"} {
-		_, err := Open(t.Context(), with(t, "postgres://u:secret@localhost/d", "default_query_exec_mode", mode), Options{})
-		require.ErrorContains(t, err, "use cache_describe")
-		require.NotContains(t, err.Error(), "secret")
-	}
-	url := with(t, migrated(t), "default_query_exec_mode", "cache_describe")
-	w := open(t, url, Options{}).NewWriter()
-	for _, want := range []Result{{Inserted: 1}, {Unchanged: 1}} {
-		got, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}, Redelivered: true})
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
-}
-
-func TestStore_CheckSchemaNamesTheFix(t *testing.T) {
-	cases := map[string]struct {
-		break_ string
-		want   string
-	}{
-		"no table":  {`DROP TABLE positions`, "Fix: run processor migrate up"},
-		"no column": {`ALTER TABLE positions DROP COLUMN angle`, "Fix: bring the column of positions back"},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			url := migrated(t)
-			s := open(t, url, Options{})
-			require.NoError(t, s.CheckSchema(t.Context()))
-			execute(t, url, c.break_)
-			require.ErrorContains(t, s.CheckSchema(t.Context()), c.want)
-		})
-	}
-	t.Run("no right", func(t *testing.T) {
-		url := migrated(t)
-		conn, err := pgx.Connect(t.Context(), url)
-		require.NoError(t, err)
-		defer conn.Close(context.WithoutCancel(t.Context()))
-		_, err = conn.Exec(t.Context(), `DO $$ BEGIN CREATE ROLE reader; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT SELECT ON positions TO reader`)
-		require.NoError(t, err)
-		url = with(t, url, "options", "-c role=reader")
-		require.ErrorContains(t, open(t, url, Options{}).CheckSchema(t.Context()), "the rights on positions")
-		_, err = conn.Exec(t.Context(), `DROP OWNED BY reader`)
-		require.NoError(t, err)
 	})
 }

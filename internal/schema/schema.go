@@ -1,0 +1,69 @@
+// Package schema says what the table positions and a session on its database must be like, and
+// checks it.
+//
+// Read schema.go (the table), session.go (how a session is opened), check.go (what is asked of the catalog and
+// what follows from it), migrate.go (how the table comes about).
+package schema
+
+import (
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Table is the name of the table, in whichever schema the search path finds it.
+const Table = "positions"
+
+// Column is a column that the worker writes.
+type Column struct {
+	Name string
+	// Type is what the worker sends, as PostgreSQL spells it.
+	Type string
+	// holds are further types that take each value of Type as it is.
+	holds []string
+}
+
+// Columns lists the columns that the statements of package db write, in their order.
+func Columns() []Column {
+	real, small := []string{"double precision"}, []string{"integer", "bigint"}
+	return []Column{
+		{Name: "device_id", Type: "text", holds: []string{"character varying"}},
+		{Name: "ts", Type: "timestamp with time zone"},
+		{Name: "latitude", Type: "double precision"},
+		{Name: "longitude", Type: "double precision"},
+		{Name: "altitude", Type: "real", holds: real},
+		{Name: "angle", Type: "real", holds: real},
+		{Name: "speed", Type: "real", holds: real},
+		{Name: "satellites", Type: "smallint", holds: small},
+		{Name: "priority", Type: "smallint", holds: small},
+		{Name: "attributes", Type: "jsonb"},
+	}
+}
+
+// ingestedAt is filled in by the server.
+const ingestedAt = "ingested_at"
+
+// Error says that the session or the table is not as the worker needs it. It holds no text of the
+// database and no values of rows.
+type Error struct {
+	Problem string // what is wrong
+	Fix     string // what a person can do about it
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Problem }
+
+// Public is the text for anyone who may ask /readyz.
+func (e *Error) Public() string { return "class schema: " + e.Problem + ". Fix: " + e.Fix }
+
+// SQLSTATEs that this package treats by name (PostgreSQL documentation, appendix A).
+const undefinedFile = "58P01"
+
+// sqlState is the server's code for an error; empty where it does not come from the server.
+func sqlState(err error) string {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return ""
+	}
+	return pgErr.Code
+}

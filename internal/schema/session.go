@@ -1,0 +1,63 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"processor/db"
+)
+
+// Config reads a database URL, for every connection of this program. The pool's parser takes its own
+// pool_ settings out of what is sent to the server, which would refuse them.
+func Config(databaseURL string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	params := config.ConnConfig.RuntimeParams
+	if params["application_name"] == "" {
+		params["application_name"] = "processor"
+	}
+	// From the first byte on, and through a pooler too, which keeps this one for each client.
+	params["client_encoding"] = "UTF8"
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	return config, nil
+}
+
+// Prepare establishes and verifies a session when its connection opens: it does what Pin does and checks
+// what Check checks. The error is an *Error where a person must act; the connection is of no use
+// then, and a later one may be.
+func Prepare(ctx context.Context, conn *pgx.Conn) error {
+	if err := Pin(ctx, conn); err != nil {
+		return err
+	}
+	_, err := Check(ctx, conn)
+	return err
+}
+
+// Pin sets what rows depend on in the session itself, so that no later change of server, database or role
+// reaches it: see sql/queries/session.sql.
+func Pin(ctx context.Context, conn *pgx.Conn) error {
+	if err := db.New(unprepared{conn}).PinSession(ctx); err != nil {
+		return failed("pin the session's settings", err)
+	}
+	return nil
+}
+
+// unprepared sends each statement in one round trip: of two, a pooler in transaction mode may give the second to
+// another server connection, which does not know the statement.
+type unprepared struct{ *pgx.Conn }
+
+func (u unprepared) Query(ctx context.Context, query string, args ...any) (pgx.Rows, error) {
+	return u.Conn.Query(ctx, query, append([]any{pgx.QueryExecModeExec}, args...)...)
+}
+
+func (u unprepared) QueryRow(ctx context.Context, query string, args ...any) pgx.Row {
+	return u.Conn.QueryRow(ctx, query, append([]any{pgx.QueryExecModeExec}, args...)...)
+}

@@ -1,0 +1,73 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"processor/internal/observe"
+	"processor/internal/schema"
+	"processor/internal/store"
+)
+
+// schemaTimeout bounds one check of the schema. It is shorter than that of a probe: a database without an answer
+// is what the probe "postgres" is about.
+const schemaTimeout = 1500 * time.Millisecond
+
+// schemaProbe checks session and table, keeps the store from writing while they are not as the worker
+// needs them, and logs once what kind of table it is. Not safe for concurrent use.
+type schemaProbe struct {
+	logger *slog.Logger
+	known  bool
+}
+
+// check returns observe.ErrUnknown where the database could not be asked: the verdict before stands then.
+func (p *schemaProbe) check(ctx context.Context, s *store.Store) error {
+	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
+	defer cancel()
+	state, err := s.CheckSchema(ctx)
+	var bad *store.SchemaError
+	switch {
+	case err == nil:
+		s.Pause(nil)
+		p.log(&state)
+		return nil
+	case errors.As(err, &bad):
+		s.Pause(bad)
+		return errors.New(bad.Public())
+	case store.Classify(err) == store.Schema: // role, password, database: the writers meet the same
+		return public(err)
+	default:
+		return fmt.Errorf("%w: %w", observe.ErrUnknown, err)
+	}
+}
+
+func (p *schemaProbe) log(state *schema.State) {
+	if p.known {
+		return
+	}
+	p.known = true
+	if state.Hypertable {
+		p.logger.Info("positions is a hypertable", "timescaledb", state.TimescaleVersion)
+		return
+	}
+	p.logger.Warn("positions is a plain table, not a hypertable: no chunks, no compression, no retention by chunk")
+}
+
+// public leaves the database's own message out of an error, which may hold values of rows: /readyz is open
+// to anyone.
+func public(err error) error {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return err
+	}
+	text := fmt.Sprintf("class %s, SQLSTATE %s", store.Classify(err), pgErr.Code)
+	if hint := store.Hint(err); hint != "" {
+		text += ". Fix: " + hint
+	}
+	return errors.New(text)
+}
