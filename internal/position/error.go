@@ -1,13 +1,13 @@
 package position
 
-// Reason is why a payload is no position. The set is closed: it labels dead letters and metrics.
+// Reason is why a payload cannot become a position. The set is closed: it labels dead letters and metrics.
 type Reason string
 
 // Reasons why a payload cannot become a row.
 const (
-	// NotJSON: no single JSON object in valid UTF-8.
+	// NotJSON: the payload is not one JSON object in valid UTF-8.
 	NotJSON Reason = "not_json"
-	// MissingKey: a required key is absent.
+	// MissingKey: a required key is absent, or the entry has no payload (PayloadKey).
 	MissingKey Reason = "missing_key"
 	// WrongType: a key holds another JSON type than the contract says.
 	WrongType Reason = "wrong_type"
@@ -18,7 +18,7 @@ const (
 	MalformedSentinel Reason = "malformed_sentinel"
 	// UnstorableString: U+0000 or a lone surrogate, which jsonb and text cannot hold.
 	UnstorableString Reason = "unstorable_string"
-	// UnstorableNumber: more digits than numeric, and so jsonb, can hold.
+	// UnstorableNumber: more digits than numeric, and so jsonb, can hold, or far more of them than its text.
 	UnstorableNumber Reason = "unstorable_number"
 	// TooDeep: attributes nest deeper than MaxDepth.
 	TooDeep Reason = "too_deep"
