@@ -76,11 +76,14 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 	return ExitOK
 }
 
+// fail prints the error on one line and returns the exit code. Passwords of URLs are hidden, but in the
+// errors of settings, which hold an example of a URL and none of their own.
 func fail(out Streams, err error) int {
-	fmt.Fprintf(out.Err, "processor: %s\n", printable(err.Error())) // one line: pgx tells each address on one of its own
 	var setting *service.SettingError
 	if errors.As(err, &setting) {
+		fmt.Fprintf(out.Err, "processor: %s\n", printable(err.Error()))
 		return ExitUsage
 	}
+	fmt.Fprintf(out.Err, "processor: %s\n", printable(observe.Scrub(err.Error()))) // pgx tells each address on a line of its own
 	return ExitFailure
 }

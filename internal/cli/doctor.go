@@ -60,8 +60,8 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 		if f.State == doctor.Failed {
 			failed++
 		}
-		f.Detail = observe.Scrub(f.Detail, c.Redis.URL, c.Database.URL)
-		f.Hint = observe.Scrub(f.Hint, c.Redis.URL, c.Database.URL)
+		f.Detail = observe.Scrub(f.Detail)
+		f.Hint = observe.Scrub(f.Hint)
 		if c.JSON {
 			err = printJSON(out.Out, f)
 		} else {

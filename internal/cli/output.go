@@ -13,7 +13,6 @@ import (
 	"unicode"
 	"unicode/utf16"
 
-	"processor/internal/observe"
 	"processor/internal/terminal"
 )
 
@@ -33,18 +32,6 @@ func paint(w io.Writer, c colour, text string) string {
 	}
 	return string(c) + text + "\x1b[0m"
 }
-
-// hiddenError shows no passwords of the URLs that its cause may hold.
-type hiddenError struct {
-	err  error
-	urls []string
-}
-
-// Error implements error.
-func (e *hiddenError) Error() string { return observe.Scrub(e.err.Error(), e.urls...) }
-
-// Unwrap returns the cause, whose own text may hold passwords.
-func (e *hiddenError) Unwrap() error { return e.err }
 
 // printable makes one line of a text from outside, which may hold anything: control characters
 // could rewrite the terminal.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -77,12 +76,12 @@ func (r *Redis) Resolve() error {
 		return err
 	}
 	const wanted = "wanted: redis://user:password@host:6379/0"
-	if unreadable(r.URL) {
+	if !observe.Readable(r.URL) {
 		return &SettingError{"redis-url", "REDIS_URL", errors.New(notReadable + wanted)}
 	}
 	client, err := stream.Connect(r.URL)
 	if err != nil {
-		return &SettingError{"redis-url", "REDIS_URL", fmt.Errorf("%w; %s", err, wanted)}
+		return &SettingError{"redis-url", "REDIS_URL", fmt.Errorf("%s; %s", observe.Scrub(err.Error()), wanted)}
 	}
 	return client.Close() // it has not dialled yet
 }
@@ -95,7 +94,7 @@ func (d *Database) Resolve() error {
 	const wanted = "wanted: postgres://user:password@host:5432/database"
 	u, err := url.Parse(d.URL)
 	switch {
-	case err != nil || unreadable(d.URL): // err would hold the URL
+	case err != nil || !observe.Readable(d.URL): // err would hold the URL
 		return &SettingError{"database-url", "DATABASE_URL", errors.New(notReadable + wanted)}
 	case u.Scheme != "postgres" && u.Scheme != "postgresql":
 		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
@@ -104,12 +103,6 @@ func (d *Database) Resolve() error {
 }
 
 const notReadable = "not a readable URL; in a user name or password / ? # @ % are written %2F %3F %23 %40 %25; "
-
-// unreadable tells a URL whose password cannot be told from the rest, so that the errors of those
-// who would use it could show a part of it.
-func unreadable(rawURL string) bool {
-	return slices.Contains(observe.Secrets(rawURL), rawURL)
-}
 
 func resolve(value *string, file, flag, env string) error {
 	switch {
@@ -140,7 +133,7 @@ func (c *Config) Resolve() error {
 	}
 	// Not for every command: doctor reports it as one finding among others.
 	if err := store.CheckURL(c.Database.URL); err != nil {
-		return &SettingError{"database-url", "DATABASE_URL", err}
+		return &SettingError{"database-url", "DATABASE_URL", errors.New(observe.Scrub(err.Error()))}
 	}
 	if err := checkAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
 		return err

@@ -86,10 +86,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis) }},
 		{Name: "postgres", Check: func(ctx context.Context) error { return s.Store.Ping(ctx) }},
 		{Name: "schema", Check: s.schemaProbe()},
-	}, observe.HealthOptions{
-		Secrets: append(observe.Secrets(s.config.Redis.URL), observe.Secrets(s.config.Database.URL)...),
-		Logger:  s.logger,
-	})
+	}, observe.HealthOptions{Logger: s.logger})
 	if err := s.Registry.Register(s.Health); err != nil {
 		return fmt.Errorf("register health metrics: %w", err)
 	}
