@@ -9,7 +9,10 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/internal/observe"
 	"processor/internal/store"
@@ -99,12 +102,16 @@ func (d *Database) Resolve() error {
 	case u.Scheme != "postgres" && u.Scheme != "postgresql":
 		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
 	}
+	if _, err := pgxpool.ParseConfig(d.URL); err != nil {
+		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("%s; %s", observe.Scrub(err.Error()), wanted)}
+	}
 	return nil
 }
 
 const notReadable = "not a readable URL; in a user name or password / ? # @ % are written %2F %3F %23 %40 %25; "
 
 func resolve(value *string, file, flag, env string) error {
+	*value = strings.TrimSpace(*value)
 	switch {
 	case *value != "" && file != "":
 		return &SettingError{flag, env, fmt.Errorf("set together with --%s-file (%s_FILE); one of the two is allowed", flag, env)}
@@ -156,7 +163,7 @@ func (c *Config) Resolve() error {
 		}
 		c.Consumer = host
 	}
-	return nil
+	return checkConsumer(c.Consumer)
 }
 
 // CheckStreams returns a *SettingError unless these are names of streams, at least one and each once.
@@ -169,11 +176,14 @@ func CheckStreams(names ...string) error {
 	}
 	seen := map[string]bool{}
 	for _, name := range names {
-		switch {
-		case name == "" || !utf8.ValidString(name):
-			return fault(fmt.Errorf("%q is no name of a stream", name))
-		case seen[name]:
-			return fault(fmt.Errorf("%q stands there twice", name))
+		if err := checkName(name); err != nil {
+			return fault(fmt.Errorf("%q is not the name of a stream: %w", name, err))
+		}
+		if strings.Contains(name, ",") {
+			return fault(fmt.Errorf("%q is not the name of one stream: it holds a comma", name))
+		}
+		if seen[name] {
+			return fault(fmt.Errorf("%q is listed twice", name))
 		}
 		seen[name] = true
 	}
@@ -182,8 +192,32 @@ func CheckStreams(names ...string) error {
 
 // CheckGroup returns a *SettingError unless this can be a consumer group's name.
 func CheckGroup(name string) error {
-	if name == "" || !utf8.ValidString(name) {
-		return &SettingError{"redis-group", "REDIS_GROUP", fmt.Errorf("%q is no name of a group; wanted: processor, for instance", name)}
+	if err := checkName(name); err != nil {
+		return &SettingError{"redis-group", "REDIS_GROUP", fmt.Errorf("%q is not the name of a group: %w; wanted: processor, for instance", name, err)}
+	}
+	return nil
+}
+
+func checkConsumer(name string) error {
+	if err := checkName(name); err != nil {
+		return &SettingError{"redis-consumer", "REDIS_CONSUMER", fmt.Errorf("%q is not the name of a consumer: %w; wanted: processor-1, for instance", name, err)}
+	}
+	return nil
+}
+
+// checkName refuses names that nobody gives on purpose, since Redis takes every one: a typing error would
+// be a stream of its own that is never fed.
+func checkName(name string) error {
+	if name == "" {
+		return errors.New("it is empty")
+	}
+	for _, r := range name {
+		if r == utf8.RuneError { // from the command line, or made of it by its parser
+			return errors.New("it is not UTF-8")
+		}
+		if !unicode.IsGraphic(r) || unicode.IsSpace(r) {
+			return fmt.Errorf("it holds %U, and white space and control characters are not allowed", r)
+		}
 	}
 	return nil
 }
