@@ -10,9 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
+	"processor/internal/observe"
 	"processor/internal/terminal"
 )
 
@@ -36,23 +35,7 @@ func paint(w io.Writer, c colour, text string) string {
 // printable makes one line of a text from outside, which may hold anything: control characters
 // could rewrite the terminal.
 func printable(text string) string {
-	return strings.Join(strings.Fields(escape(text, func(r rune) bool { return r == '\n' || r == '\t' })), " ")
-}
-
-// escape writes what is not printable as JSON does, \u009b, so that what was JSON stays it. What
-// keep says stays as it is.
-func escape(text string, keep func(rune) bool) string {
-	var b strings.Builder
-	for _, r := range text {
-		if unicode.IsPrint(r) || keep(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-	}
-	return b.String()
+	return strings.Join(strings.Fields(observe.Escape(text, func(r rune) bool { return r == '\n' || r == '\t' })), " ")
 }
 
 // shorten cuts a text to at most n characters.
@@ -64,9 +47,9 @@ func shorten(text string, n int) string {
 	return string(runes[:n-1]) + "…"
 }
 
-// printJSON writes a value as one line.
+// printJSON writes a value as one line, all of it printable.
 func printJSON(w io.Writer, value any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(observe.JSONLines(w))
 	e.SetEscapeHTML(false)
 	return e.Encode(value)
 }

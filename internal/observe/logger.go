@@ -27,7 +27,7 @@ func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
 		}
 		return logAttr(groups, a)
 	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: replace}))
+	return slog.New(slog.NewJSONHandler(JSONLines(w), &slog.HandlerOptions{Level: level, ReplaceAttr: replace}))
 }
 
 func logAttr(groups []string, a slog.Attr) slog.Attr {

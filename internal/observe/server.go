@@ -130,5 +130,5 @@ func writeJSON(w http.ResponseWriter, ok bool, body any) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	// What fails here is the client's connection, and it knows.
-	_ = json.NewEncoder(w).Encode(body)
+	_ = json.NewEncoder(JSONLines(w)).Encode(body)
 }
