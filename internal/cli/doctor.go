@@ -49,7 +49,8 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 		return err
 	}
 	defer client.Close()
-	findings := doctor.Redis(ctx, client, c.Streams, c.Group)
+	findings := doctor.Transport(c.Redis.URL, c.Database.URL)
+	findings = append(findings, doctor.Redis(ctx, client, c.Streams, c.Group)...)
 
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
