@@ -109,9 +109,6 @@ func keys() [requiredKeys + 1]key {
 	}
 }
 
-// PayloadKey is Error.Key where the entry has no payload at all.
-const PayloadKey = "payload"
-
 // Decode reads one payload: what JavaScript's JSON.stringify made of a record. A nil payload is one that
 // the entry does not have. Unknown top-level keys are ignored. The position's Attributes lie in the payload
 // or in the decoder's memory: they are valid until the payload changes or Reset is called. Every error is
@@ -164,7 +161,7 @@ func (d *Decoder) Decode(payload []byte) (Position, error) {
 // begin prepares the decoder for a payload that is an object in valid UTF-8.
 func (d *Decoder) begin(payload []byte) error {
 	if payload == nil {
-		return &Error{Reason: MissingKey, Key: PayloadKey, Detail: "the entry has no field payload"}
+		return &Error{Reason: NotJSON, Detail: "the entry has no field payload"}
 	}
 	if !utf8.Valid(payload) {
 		return &Error{Reason: NotJSON, Detail: "not valid UTF-8"}

@@ -116,7 +116,7 @@ func TestDecoder_RejectsWithKeyAndReason(t *testing.T) {
 		reason  Reason
 		key     string
 	}{
-		"no payload":                  {nil, MissingKey, "payload"},
+		"no payload":                  {nil, NotJSON, ""},
 		"empty":                       {[]byte{}, NotJSON, ""},
 		"no JSON":                     {[]byte("hello"), NotJSON, ""},
 		"an array":                    {[]byte("[]"), NotJSON, ""},
@@ -286,7 +286,7 @@ func TestDecoder_SaysWhatThePayloadIs(t *testing.T) {
 	}
 	var d Decoder
 	_, err := d.Decode(nil)
-	require.EqualError(t, err, "payload: missing_key: the entry has no field payload")
+	require.EqualError(t, err, "not_json: the entry has no field payload")
 }
 
 func TestDecoder_TimestampIsRFC3339(t *testing.T) {

@@ -5,9 +5,9 @@ type Reason string
 
 // Reasons why a payload cannot become a row.
 const (
-	// NotJSON: the payload is not one JSON object in valid UTF-8.
+	// NotJSON: the payload is not one JSON object in valid UTF-8, or the entry has none.
 	NotJSON Reason = "not_json"
-	// MissingKey: a required key is absent, or the entry has no payload (PayloadKey).
+	// MissingKey: a required key is absent.
 	MissingKey Reason = "missing_key"
 	// WrongType: a key holds another JSON type than the contract says.
 	WrongType Reason = "wrong_type"
