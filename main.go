@@ -1,25 +1,22 @@
-// Command processor makes every GPS position on a Redis Stream exactly one row in TimescaleDB.
+// Command processor stores every GPS position on a Redis Stream as exactly one row in TimescaleDB.
 package main
 
 import (
 	"context"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 
 	"processor/internal/cli"
 	"processor/internal/observe"
+	"processor/internal/signals"
 )
 
 // Set by the linker: -X main.version=… -X main.revision=….
 var version, revision string
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// After the first signal the default action is back: a second one ends the process at once.
-	context.AfterFunc(ctx, stop)
+	ctx := signals.Context(context.Background())
 	os.Exit(cli.Main(ctx, os.Args[1:], buildInfo(), cli.Streams{Out: os.Stdout, Err: os.Stderr}))
 }
 

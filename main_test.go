@@ -30,6 +30,7 @@ import (
 
 	"processor/internal/sandbox"
 	"processor/internal/servertest"
+	"processor/internal/signals"
 	"processor/internal/stream"
 )
 
@@ -37,6 +38,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	signals.Release() // importing main catches them
 	dir, err := os.MkdirTemp("", "processor-test-")
 	if err == nil {
 		binary = filepath.Join(dir, "processor")
@@ -638,4 +640,23 @@ func TestCompletion_PrintsTheCodeOfAShell(t *testing.T) {
 	registered, err := exec.Command("bash", "-c", bash, binary).Output()
 	require.NoError(t, err)
 	require.Regexp(t, `^complete -o bashdefault -o default -C '?`+regexp.QuoteMeta(binary)+`'? processor\n$`, string(registered))
+}
+
+// A signal that comes as early as the process can take one, long before main, ends it in order.
+func TestRun_SignalBeforeMain(t *testing.T) {
+	for i := range 20 {
+		s := []os.Signal{syscall.SIGTERM, syscall.SIGINT}[i%2]
+		worker := start(t, []string{
+			"GODEBUG=inittrace=1", "REDIS_URL=" + noRedis, "DATABASE_URL=" + noPostgres, "HTTP_ADDR=127.0.0.1:0",
+		}, "run")
+		trap := "init processor/internal/signals "
+		eventually(t, "signals are caught", func() bool { return strings.Contains(worker.err.String(), trap) })
+		worker.signal(s)
+		require.Zero(t, worker.exit(patience), &worker.err)
+		require.Contains(t, worker.err.String(), `"msg":"stopped"`)
+	}
+	// It is caught before what takes long.
+	o := run(t, []string{"GODEBUG=inittrace=1"}, "version")
+	require.Zero(t, o.code)
+	require.Less(t, strings.Index(o.err, "init processor/internal/signals "), strings.Index(o.err, "init reflect "))
 }

@@ -29,17 +29,17 @@ type Streams struct {
 
 // commands is the whole command line.
 type commands struct {
-	Run     runCmd     `cmd:"" default:"withargs" help:"Move positions from Redis to PostgreSQL until SIGTERM (the default command)."`
-	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date, or back, or show it."`
+	Run     runCmd     `cmd:"" default:"withargs" help:"Store positions from Redis in PostgreSQL until SIGTERM (the default command)."`
+	Migrate migrateCmd `cmd:"" help:"Apply, revert or list the migrations of the database."`
 	Publish publishCmd `cmd:"" help:"Write a simulated fleet's positions to a stream, as tcp-ingestion would."`
-	Demo    demoCmd    `cmd:"" help:"Show everything at work on servers of its own; needs no set-up."`
+	Demo    demoCmd    `cmd:"" help:"Run everything on temporary servers; needs no set-up."`
 	Status  statusCmd  `cmd:"" help:"Show streams, lag, pending entries, consumers, dead letters and the newest row."`
 	Dlq     dlqCmd     `cmd:"" help:"List, show, replay or drop dead letters."`
-	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and say what to fix."`
+	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and name the fix for each problem."`
 	Bench   benchCmd   `cmd:"" help:"Measure the pipeline against the database's own limit."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
-	Completion completionCmd `cmd:"" help:"Print the code that makes a shell complete this program's command lines."`
+	Completion completionCmd `cmd:"" help:"Print the shell code that completes this program's command lines."`
 }
 
 // Main runs one command line, without the program's name, and returns the exit code. It prints
@@ -49,7 +49,7 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 	stream.LogTo(slog.New(slog.DiscardHandler)) // commands print their own errors
 	parser, err := kong.New(&commands{}, append(mappers(),
 		kong.Name("processor"),
-		kong.Description("Makes every GPS position on a Redis Stream exactly one row in TimescaleDB.\n\nEvery flag of a command has an environment variable, shown as $NAME."),
+		kong.Description("Stores every GPS position on a Redis Stream as exactly one row in TimescaleDB.\n\nEvery flag of a command has an environment variable, shown as $NAME."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Writers(out.Out, out.Err),
 		kong.Exit(func(code int) { exit = code }),
@@ -76,11 +76,14 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 	return ExitOK
 }
 
+// fail prints the error on one line and returns the exit code. Passwords of URLs are hidden, but in the
+// errors of settings, which hold an example of a URL and none of their own.
 func fail(out Streams, err error) int {
-	fmt.Fprintf(out.Err, "processor: %s\n", printable(err.Error())) // one line: pgx tells each address on one of its own
 	var setting *service.SettingError
 	if errors.As(err, &setting) {
+		fmt.Fprintf(out.Err, "processor: %s\n", printable(err.Error()))
 		return ExitUsage
 	}
+	fmt.Fprintf(out.Err, "processor: %s\n", printable(observe.Scrub(err.Error()))) // pgx tells each address on a line of its own
 	return ExitFailure
 }

@@ -117,7 +117,7 @@ func (c *dlqReplayCmd) dryRun(ctx context.Context, out Streams) error {
 	if hasDatabase {
 		inspector, err := inspect.Connect(ctx, c.Database.URL)
 		if err != nil {
-			return &hiddenError{err, []string{c.Database.URL}}
+			return err
 		}
 		defer func() { _ = inspector.Close(context.WithoutCancel(ctx)) }()
 		trial.Database = inspector

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"processor/internal/deadletter"
+	"processor/internal/observe"
 	"processor/internal/stream"
 )
 
@@ -100,5 +101,5 @@ func readable(payload []byte) string {
 	if !utf8.Valid(payload) || json.Indent(&indented, payload, "", "  ") != nil {
 		return strconv.Quote(string(payload))
 	}
-	return escape(indented.String(), func(r rune) bool { return r == '\n' })
+	return observe.Escape(indented.String(), func(r rune) bool { return r == '\n' })
 }

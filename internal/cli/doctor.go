@@ -18,12 +18,12 @@ type doctorCmd struct {
 	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams to check, separated by commas (default: ${default})."`
 	Group   string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
 
-	JSON bool `name:"json" env:"DOCTOR_JSON" help:"One JSON object a line."`
+	JSON bool `name:"json" env:"DOCTOR_JSON" help:"Print one JSON object per line."`
 }
 
 // Help is called by kong.
 func (c *doctorCmd) Help() string {
-	return `One line a check: ok, warning or failed, what was found, and how to fix it. It changes nothing. Exit code 1 says that a check failed.
+	return `Prints one line per check: ok, warning or failed, what was found, and the fix. It changes nothing. Exit code 1: a check failed.
 
 Examples:
   processor doctor --redis-url redis://redis:6379/0 --database-url postgres://processor@db/telemetry
@@ -49,7 +49,8 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 		return err
 	}
 	defer client.Close()
-	findings := doctor.Redis(ctx, client, c.Streams, c.Group)
+	findings := doctor.Transport(c.Redis.URL, c.Database.URL)
+	findings = append(findings, doctor.Redis(ctx, client, c.Streams, c.Group)...)
 
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -60,8 +61,8 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 		if f.State == doctor.Failed {
 			failed++
 		}
-		f.Detail = observe.Scrub(f.Detail, c.Redis.URL, c.Database.URL)
-		f.Hint = observe.Scrub(f.Hint, c.Redis.URL, c.Database.URL)
+		f.Detail = observe.Scrub(f.Detail)
+		f.Hint = observe.Scrub(f.Hint)
 		if c.JSON {
 			err = printJSON(out.Out, f)
 		} else {

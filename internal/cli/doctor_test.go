@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/doctor"
+	"processor/internal/observe"
 	"processor/internal/sandbox"
 	"processor/internal/servertest"
 )
@@ -51,7 +54,7 @@ func TestDoctor_HidesPasswords(t *testing.T) {
 	newRig(t)
 	for _, c := range [][2]string{
 		{"redis://u:top%20secret@127.0.0.1:1", "postgres://u:top%20secret@127.0.0.1:1/x"},
-		{"redis://:top%20secret@127.0.0.1:1", "postgres://127.0.0.1:1/x?user=u&password=top+secret&sslmode=strange"},
+		{"redis://:top%20secret@127.0.0.1:1", "postgres://127.0.0.1:1/x?user=u&password=top+secret&sslmode=disable"},
 	} {
 		t.Setenv("REDIS_URL", c[0])
 		t.Setenv("DATABASE_URL", c[1])
@@ -63,4 +66,16 @@ func TestDoctor_HidesPasswords(t *testing.T) {
 			require.Equal(t, 2, strings.Count(got.out, "\n"), got.out)
 		}
 	}
+}
+
+func TestDoctor_WarnsOfPlainTextToOtherMachines(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, stderr bytes.Buffer
+	code := Main(ended, []string{"doctor", "--redis-url=redis://u:s3cret@cache.invalid", "--database-url=postgres://u:s3cret@db.invalid/gps?sslmode=require"},
+		observe.BuildInfo{}, Streams{Out: &out, Err: &stderr})
+	require.Equal(t, ExitFailure, code)
+	require.Contains(t, out.String(), "warning  redis     encryption: passwords and positions go to cache.invalid as plain text. Fix: use rediss://")
+	require.Contains(t, out.String(), "warning  postgres  encryption: the certificate of db.invalid is not verified. Fix: add sslmode=verify-full")
+	require.NotContains(t, out.String()+stderr.String(), "s3cret")
 }

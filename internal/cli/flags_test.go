@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/deadletter"
 	"processor/internal/observe"
 )
 
@@ -77,24 +78,32 @@ func TestHelp_ShowsExamples(t *testing.T) {
 type badValue struct {
 	values  []string
 	allowed string
-	secret  bool // the error does not show the value
+	secret  bool // the error does not show the value, or quotes it
 }
 
 // badValues are those of flags without bounds. A flag that takes any text has none.
 func badValues() map[string]badValue {
 	return map[string]badValue{
-		"redis-url":         {[]string{"http://u:s3cret@h", "u:s3cret@h", "redis://u:s3cret@h:port"}, "wanted: redis://", true},
-		"redis-url-file":    {[]string{"not-there"}, "no such file", false},
-		"database-url":      {[]string{"mysql://u:s3cret@h/d", "host=h password=s3cret", "postgres://u:s3/cret@h/d"}, "wanted: postgres://", true},
+		"redis-url": {[]string{
+			"http://u:s3cret@h", "u:s3cret@h", "redis://u:s3cret@h:port", "redis://:a@s3cret@h", "redis://:s3cret/b@h/0", "redis://:a#s3cret@h",
+			"redis://:a?s3cret@h", "redis://:50%s3cret@h", "redis://:a s3cret@h", "redis://s3cret@h/x", "redis://:s3cret@h?db=x",
+			"redis://:s3cret@h?addr=h2&dial_timeout=x", "redis://:s3cret@h?master_name=m&sentinel_password=s3cret&db=x",
+		}, "wanted: redis://", true},
+		"redis-url-file": {[]string{"not-there"}, "no such file", false},
+		"database-url": {[]string{
+			"mysql://u:s3cret@h/d", "host=h password=s3cret", "host=h password='a s3cret'", "postgres://u:s3cret/b@h/d", "postgres://u:a@s3cret@h/d",
+			"postgres://u:a#s3cret@h/d", "postgres://u:a?s3cret@h/d", "postgres://u:50%s3cret@h/d", "postgres://u:a s3cret@h/d",
+			"postgres://u:s3cret@h/d?sslmode=loose", "postgres://u:s3cret@h:port/d", "postgres://u:s3cret@h/d?pool_max_conns=s3",
+		}, "wanted: postgres://", true},
 		"database-url-file": {[]string{"not-there"}, "no such file", false},
-		"redis-stream":      {[]string{""}, "wanted: telemetry:t", false},
-		"redis-group":       {[]string{""}, "wanted: processor", false},
+		"redis-stream":      {[]string{"", " ", "a b", "a\tb", "a\u202eb", "a\u009bb", "\ufeffa", "a\xff"}, "wanted: telemetry:t", true},
+		"redis-group":       {[]string{"", " ", "a b", " a", "a\n", "a\u00a0b"}, "wanted: processor", true},
 		"http-addr":         {[]string{"", "8080", ":port", ":99999"}, "wanted: :8080 or 127.0.0.1:8080", false},
 		"pprof-addr":        {[]string{"6060", "localhost", ":99999"}, "wanted: :8080 or 127.0.0.1:8080", false},
 		"log-level":         {[]string{"", "loud", "INFO", "info+1", "4"}, "one of debug, info, warn, error", false},
 		"reason":            {[]string{"", "bad_luck", "not_json,,not_json"}, "one or several of not_json, missing_key, ", false},
 		"device":            {[]string{"", "a,,b"}, "device ids separated by commas", false},
-		"redis-consumer":    {}, // empty, it is the host's name
+		"redis-consumer":    {[]string{" ", "a b", "a\u202e"}, "wanted: processor-1", true}, // empty, it is the host's name
 	}
 }
 
@@ -123,7 +132,7 @@ func badValuesOf(t *testing.T, flag *kong.Flag) badValue {
 	bad, known := badValues()[flag.Name]
 	require.True(t, known, "which values does --%s refuse?", flag.Name)
 	if flag.Name == "redis-stream" && flag.IsSlice() {
-		bad.values = append(bad.values, "a,,b", "a,b,a")
+		bad.values = append(bad.values, "a,,b", "a,b,a", "a, b,a ", "a,", ",", "a,b c")
 	}
 	return bad
 }
@@ -146,7 +155,7 @@ func TestFlags_RefuseBadValues(t *testing.T) {
 		require.Contains(t, stderr.String(), flag.Envs[0])
 		require.Contains(t, stderr.String(), bad.allowed)
 		require.NotContains(t, stderr.String(), "s3cret")
-		if !bad.secret && flag.Name != "redis-stream" {
+		if !bad.secret {
 			require.Contains(t, stderr.String(), value)
 		}
 		require.Empty(t, out.String())
@@ -182,6 +191,28 @@ func TestFlags_RefuseBadValues(t *testing.T) {
 		})
 	}
 	require.Greater(t, tried, 500)
+}
+
+// White space around the commas of a list is no part of its values, wherever the list comes from.
+func TestFlags_TrimLists(t *testing.T) {
+	parse := func(t *testing.T, args ...string) *commands {
+		c := &commands{}
+		parser, err := kong.New(c, mappers()...)
+		require.NoError(t, err)
+		_, err = parser.Parse(args)
+		require.NoError(t, err)
+		return c
+	}
+	want := []string{"telemetry:t", "telemetry:u"}
+	require.Equal(t, want, parse(t, "run", "--redis-stream= telemetry:t ,\ttelemetry:u\n").Run.Streams)
+	require.Equal(t, want, parse(t, "run", "--redis-stream=telemetry:t", "--redis-stream= telemetry:u").Run.Streams)
+	require.Equal(t, deviceIDs{"a", "b c"}, parse(t, "dlq", "list", "--device=a, b c").Dlq.List.Device)
+	require.Equal(t, []deadletter.Reason{deadletter.NotJSON, deadletter.MissingKey}, parse(t, "dlq", "list", "--reason=not_json, missing_key").Dlq.List.Reason)
+	t.Setenv("REDIS_STREAM", "telemetry:t, telemetry:u")
+	require.Equal(t, want, parse(t, "run").Run.Streams)
+	require.Equal(t, want, parse(t, "doctor").Doctor.Streams)
+	require.Equal(t, want, parse(t, "status").Status.Streams)
+	require.Equal(t, want, parse(t, "dlq", "drop").Dlq.Drop.Streams)
 }
 
 // The table of processor run's settings is checked in internal/rules.

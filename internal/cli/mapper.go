@@ -28,6 +28,7 @@ func mappers() []kong.Option {
 		kong.TypeMapper(reflect.TypeFor[slog.Level](), one("one of "+strings.Join(levelNames(), ", "), parseLevel)),
 		kong.TypeMapper(reflect.TypeFor[letterID](), one("an id such as 1764036553000-0", parseLetterID)),
 		kong.TypeMapper(reflect.TypeFor[[]deadletter.Reason](), list("one or several of "+strings.Join(reasonNames(), ", "), parseReason)),
+		kong.TypeMapper(reflect.TypeFor[[]string](), list("names separated by commas", parseName)),
 		kong.TypeMapper(reflect.TypeFor[deviceIDs](), list("device ids separated by commas", parseDevice)),
 	}
 }
@@ -68,6 +69,9 @@ func parseDevice(text string) (string, error) {
 	return text, nil
 }
 
+// parseName takes every name: what a stream may be called is checked in one place, see service.CheckStreams.
+func parseName(text string) (string, error) { return text, nil }
+
 // errNotAllowed never shows: the error of decode says what is allowed.
 var errNotAllowed = errors.New("not allowed")
 
@@ -98,13 +102,13 @@ func number[T cmp.Ordered](kind string, parse func(string) (T, error)) kong.Mapp
 	}
 }
 
-// list is a mapper of values separated by commas, at least one: an empty list would mean all where
+// list is a mapper of values separated by commas and white space around them, at least one: an empty list would mean all where
 // a script's variable was not set.
 func list[T any](allowed string, parse func(string) (T, error)) kong.MapperFunc {
 	return func(ctx *kong.DecodeContext, target reflect.Value) error {
 		all := func(text string) (values []T, err error) {
 			for part := range strings.SplitSeq(text, ",") {
-				v, err := parse(part)
+				v, err := parse(strings.TrimSpace(part))
 				if err != nil {
 					return nil, err
 				}

@@ -10,9 +10,9 @@ import (
 )
 
 type migrateCmd struct {
-	Up     migrateUpCmd     `cmd:"" help:"Apply what the database lacks."`
-	Down   migrateDownCmd   `cmd:"" help:"Take the newest migration back. Refuses to drop positions while it holds rows."`
-	Status migrateStatusCmd `cmd:"" help:"List the migrations; exit 1 where one is not applied."`
+	Up     migrateUpCmd     `cmd:"" help:"Apply the migrations that are not applied yet."`
+	Down   migrateDownCmd   `cmd:"" help:"Revert the newest migration. Refuses to drop positions while it holds rows."`
+	Status migrateStatusCmd `cmd:"" help:"List the migrations; exit 1 if one is not applied."`
 }
 
 type migrateUpCmd struct {

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
 	"processor/internal/observe"
 	"processor/internal/terminal"
@@ -34,38 +32,10 @@ func paint(w io.Writer, c colour, text string) string {
 	return string(c) + text + "\x1b[0m"
 }
 
-// hiddenError shows no passwords of the URLs that its cause may hold.
-type hiddenError struct {
-	err  error
-	urls []string
-}
-
-// Error implements error.
-func (e *hiddenError) Error() string { return observe.Scrub(e.err.Error(), e.urls...) }
-
-// Unwrap returns the cause, whose own text may hold passwords.
-func (e *hiddenError) Unwrap() error { return e.err }
-
 // printable makes one line of a text from outside, which may hold anything: control characters
 // could rewrite the terminal.
 func printable(text string) string {
-	return strings.Join(strings.Fields(escape(text, func(r rune) bool { return r == '\n' || r == '\t' })), " ")
-}
-
-// escape writes what is not printable as JSON does, \u009b, so that what was JSON stays it. What
-// keep says stays as it is.
-func escape(text string, keep func(rune) bool) string {
-	var b strings.Builder
-	for _, r := range text {
-		if unicode.IsPrint(r) || keep(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-	}
-	return b.String()
+	return strings.Join(strings.Fields(observe.Escape(text, func(r rune) bool { return r == '\n' || r == '\t' })), " ")
 }
 
 // shorten cuts a text to at most n characters.
@@ -77,9 +47,9 @@ func shorten(text string, n int) string {
 	return string(runes[:n-1]) + "…"
 }
 
-// printJSON writes a value as one line.
+// printJSON writes a value as one line, all of it printable.
 func printJSON(w io.Writer, value any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(observe.JSONLines(w))
 	e.SetEscapeHTML(false)
 	return e.Encode(value)
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -34,13 +33,6 @@ func TestPaint_ColoursTerminalsAlone(t *testing.T) {
 	require.Equal(t, "failed", paint(io.Discard, red, "failed"))
 	t.Setenv("NO_COLOR", "1")
 	require.Equal(t, "failed", paint(pty, red, "failed"))
-}
-
-func TestHiddenError_KeepsItsCause(t *testing.T) {
-	cause := fmt.Errorf("dial u:a%%40b@db: %w", io.ErrUnexpectedEOF)
-	err := &hiddenError{cause, []string{"postgres://u:a%40b@db/x"}}
-	require.EqualError(t, err, "dial u:xxxxx@db: unexpected EOF")
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
 func TestShorten_CountsCharacters(t *testing.T) {

@@ -138,7 +138,7 @@ func (c *statusCmd) answer(err error) serverView {
 	if err == nil {
 		return serverView{OK: true}
 	}
-	return serverView{Error: observe.Scrub(err.Error(), c.Redis.URL, c.Database.URL)}
+	return serverView{Error: observe.Scrub(err.Error())}
 }
 
 // view asks for what the samples do not hold.

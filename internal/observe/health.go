@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +28,6 @@ type Probe struct {
 type HealthOptions struct {
 	Interval time.Duration // between the starts of two checks of one probe; 2 s if 0
 	Timeout  time.Duration // of one check; 2 s if 0
-	Secrets  []string      // shown as xxxxx in every error text; see Secrets
 	Logger   *slog.Logger  // gets each change of a probe or a loop once; none if nil
 }
 
@@ -40,7 +38,6 @@ type Health struct {
 	probes   []Probe
 	interval time.Duration
 	timeout  time.Duration
-	scrub    *strings.Replacer
 	logger   *slog.Logger
 	started  time.Time
 
@@ -78,7 +75,6 @@ func NewHealth(probes []Probe, opts HealthOptions) *Health {
 		probes:   probes,
 		interval: opts.Interval,
 		timeout:  opts.Timeout,
-		scrub:    newScrubber(opts.Secrets),
 		logger:   opts.Logger,
 		started:  time.Now(),
 		checks:   make(map[string]*check),
@@ -139,7 +135,7 @@ func (h *Health) setUnlessEnded(ctx context.Context, name string, err error) {
 	was, lasted := h.set(name, err)
 	switch {
 	case err != nil && was != failing:
-		h.logger.Warn("check is failing", "check", name, "error", h.scrub.Replace(err.Error()))
+		h.logger.Warn("check is failing", "check", name, "error", err)
 	case err == nil && was == failing:
 		h.logger.Info("check is ok again", "check", name, "failing_seconds", lasted.Seconds())
 	}
@@ -166,7 +162,7 @@ func (h *Health) set(name string, err error) (was checkState, lasted time.Durati
 	now := time.Now()
 	state, text := passing, ""
 	if err != nil {
-		state, text = failing, h.scrub.Replace(err.Error())
+		state, text = failing, Public(err)
 	}
 
 	h.mu.Lock()
@@ -194,7 +190,7 @@ type Readiness struct {
 type Condition struct {
 	OK    bool      `json:"ok"`
 	Since time.Time `json:"since"` // of the last change of OK; UTC
-	Error string    `json:"error"` // the last one, redacted; empty if OK
+	Error string    `json:"error"` // the last one, as Public writes it; empty if OK
 }
 
 // Readiness returns every probe and condition as it stands. Ready needs all of them.

@@ -79,7 +79,7 @@ func TestHealth_OutageAndReturn(t *testing.T) {
 		redis, postgres := &dependency{}, &dependency{}
 		h := NewHealth(
 			[]Probe{{"redis", redis.Check}, {"postgres", postgres.Check}},
-			HealthOptions{Logger: NewLogger(&out, slog.LevelInfo), Secrets: []string{"s3cret"}},
+			HealthOptions{Logger: NewLogger(&out, slog.LevelInfo)},
 		)
 
 		pass(time.Second)
@@ -185,7 +185,7 @@ func TestHealth_FailAndRecover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now().UTC()
 		var out bytes.Buffer
-		h := NewHealth(nil, HealthOptions{Logger: NewLogger(&out, slog.LevelInfo), Secrets: []string{"s3cret"}})
+		h := NewHealth(nil, HealthOptions{Logger: NewLogger(&out, slog.LevelInfo)})
 		require.Equal(t, Readiness{Ready: true, Checks: map[string]Condition{}}, h.Readiness())
 
 		h.Recover("pipeline")
@@ -194,10 +194,10 @@ func TestHealth_FailAndRecover(t *testing.T) {
 		pass(time.Second)
 		h.Fail("schema", errors.New("column speed is missing"))
 		pass(time.Second)
-		h.Fail("schema", errors.New("table positions is missing, s3cret"))
+		h.Fail("schema", errors.New("table positions is missing, password=s3cret"))
 		require.Equal(t, Readiness{Checks: map[string]Condition{
 			"pipeline": {OK: true, Since: start},
-			"schema":   {Since: start.Add(time.Second), Error: "table positions is missing, xxxxx"},
+			"schema":   {Since: start.Add(time.Second), Error: "table positions is missing, password=xxxxx"},
 		}}, h.Readiness())
 
 		h.Recover("schema")

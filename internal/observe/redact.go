@@ -2,8 +2,6 @@ package observe
 
 import (
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -12,93 +10,161 @@ const (
 	unreadable = "xxxxx (not a readable URL)"
 )
 
-// Redact returns rawURL with every password replaced by xxxxx, fit for logs and error messages. It reads
-// URLs (postgres://, redis://, rediss://; passwords in the user part and in parameters such as
-// sentinel_password). What it cannot read for certain, such as a password with an unescaped / or @, or
-// libpq's key=value strings, becomes a placeholder as a whole. An empty string stays empty.
+// Redact returns rawURL with every password replaced by xxxxx, fit for logs and error messages: the password
+// in the user part, and parameters such as sentinel_password. A URL that is not Readable becomes a
+// placeholder as a whole. An empty string stays empty.
 func Redact(rawURL string) string {
-	text, _ := redact(rawURL)
-	return text
-}
-
-// Secrets returns the passwords in rawURL, for HealthOptions.Secrets. Where Redact gives its placeholder,
-// the whole string is the secret.
-func Secrets(rawURL string) []string {
-	_, secrets := redact(rawURL)
-	return secrets
-}
-
-// Scrub returns text, such as the error of a driver, with the passwords of the URLs replaced by xxxxx,
-// however they are spelled in it. Where Redact gives its placeholder for a URL, that whole URL goes.
-func Scrub(text string, urls ...string) string {
-	var secrets []string
-	for _, u := range urls {
-		secrets = append(secrets, Secrets(u)...)
+	switch {
+	case strings.TrimSpace(rawURL) == "":
+		return ""
+	case !Readable(rawURL):
+		return unreadable
+	default:
+		return scrubURL(rawURL)
 	}
-	return newScrubber(secrets).Replace(text)
 }
 
-func redact(raw string) (text string, secrets []string) {
-	if strings.TrimSpace(raw) == "" {
-		return "", nil
-	}
-	text, secrets, ok := redactURL(raw)
-	if !ok {
-		return unreadable, []string{raw}
-	}
-	return text, secrets
-}
-
-func redactURL(raw string) (text string, secrets []string, ok bool) {
-	u, err := url.Parse(raw)
+// Readable reports whether it is certain where the password of a URL (postgres://, redis://, rediss://)
+// begins and ends. It is not where the password holds an unescaped / ? # @ % or space, and in libpq's
+// key=value strings: libraries then take a part of it for a host or a path, and show it in their errors.
+func Readable(rawURL string) bool {
+	u, err := url.Parse(rawURL)
 	if err != nil || u.Scheme == "" || u.Opaque != "" {
-		return "", nil, false
+		return false
 	}
-	// An @ behind the host means that the password held an unescaped / or @, and was cut apart there.
+	// An @ behind the host means that the password held an unescaped / ? # or @, and was cut apart there.
 	if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
-		return "", nil, false
+		return false
 	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return "", nil, false
+	// Go takes the last @ for the end of the password, pgx the first.
+	if strings.Count(rawURL, "@") > 1 {
+		return false
 	}
-	if password, set := u.User.Password(); set {
-		secrets = append(secrets, password)
-	} else if user := u.User.Username(); user != "" && strings.HasPrefix(u.Scheme, "redis") {
-		// redis://secret@host is a common slip for redis://:secret@host.
-		secrets = append(secrets, user)
-		u.User = url.User(hidden)
+	_, err = url.ParseQuery(u.RawQuery)
+	return err == nil
+}
+
+// Scrub returns text, such as the error of a driver, with the passwords of the URLs and of the assignments
+// (password=…) in it replaced by xxxxx. It knows no passwords and looks at structure alone, so that words
+// stay as they are: a replaced word would show a password to whoever knows the text.
+func Scrub(text string) string {
+	var b strings.Builder
+	for {
+		start, end := findURL(text)
+		if start < 0 {
+			b.WriteString(scrubAssignments(text, false))
+			return b.String()
+		}
+		b.WriteString(scrubAssignments(text[:start], false))
+		b.WriteString(scrubURL(text[start:end]))
+		text = text[end:]
 	}
-	for key, values := range query {
-		if secretKey(key) {
-			secrets = append(secrets, values...)
-			query[key] = []string{hidden}
-			u.RawQuery = query.Encode()
+}
+
+// findURL returns where the first URL of text begins and ends; -1 where there is none. One in quotes ends
+// with them, another with the next white space.
+func findURL(text string) (start, end int) {
+	colon := strings.Index(text, "://")
+	if colon < 0 {
+		return -1, -1
+	}
+	start = colon
+	for start > 0 && inScheme(text[start-1]) {
+		start--
+	}
+	if start > 0 && strings.IndexByte("\"'`", text[start-1]) >= 0 {
+		if length := quoted(text[start:], text[start-1]); length >= 0 {
+			return start, start + length
 		}
 	}
-	return u.Redacted(), secrets, true
+	if space := strings.IndexAny(text[start:], " \t\r\n"); space >= 0 {
+		return start, start + space
+	}
+	return start, len(text)
+}
+
+func inScheme(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '+' || c == '-' || c == '.'
+}
+
+// quoted returns the length of text before the quote that ends it; -1 where there is none.
+func quoted(text string, quote byte) int {
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case quote:
+			return i
+		}
+	}
+	return -1
+}
+
+// scrubURL hides what stands between user and host, and secret parameters.
+func scrubURL(raw string) string {
+	scheme, rest, _ := strings.Cut(raw, "://")
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return scheme + "://" + scrubAssignments(rest, true)
+	}
+	user, _, hasPassword := strings.Cut(rest[:at], ":")
+	switch {
+	case hasPassword:
+		user += ":" + hidden
+	case strings.HasPrefix(strings.ToLower(scheme), "redis"):
+		user = hidden // redis://secret@host is a common slip for redis://:secret@host
+	}
+	return scheme + "://" + user + scrubAssignments(rest[at:], true)
+}
+
+// scrubAssignments hides the values of keys such as password, as a URL's parameters or as in libpq's strings.
+func scrubAssignments(text string, parameters bool) string {
+	var b strings.Builder
+	for {
+		equals := strings.IndexByte(text, '=')
+		if equals < 0 {
+			b.WriteString(text)
+			return b.String()
+		}
+		before := strings.TrimRight(text[:equals], " \t")
+		key := before[strings.LastIndexAny(before, " \t\r\n&?;,\"'`(")+1:]
+		b.WriteString(text[:equals+1])
+		text = text[equals+1:]
+		length := valueLength(text, parameters)
+		switch {
+		case secretKey(key), parameters && strings.Contains(text[:length], "%40"): // a user part of its own
+			b.WriteString(hidden)
+			text = text[length:]
+		}
+	}
+}
+
+// valueLength returns the length of the value that text begins with, white space before it included.
+func valueLength(text string, parameter bool) int {
+	if parameter {
+		if end := strings.IndexAny(text, "& \t\r\n"); end >= 0 {
+			return end
+		}
+		return len(text)
+	}
+	value := strings.TrimLeft(text, " \t")
+	skipped := len(text) - len(value)
+	if value != "" && (value[0] == '\'' || value[0] == '"') {
+		if length := quoted(value[1:], value[0]); length >= 0 {
+			return skipped + 1 + length + 1
+		}
+		return len(text) // no end: all of it may be the password
+	}
+	if end := strings.IndexAny(value, " \t\r\n"); end >= 0 {
+		return skipped + end
+	}
+	return len(text)
 }
 
 func secretKey(key string) bool {
+	if decoded, err := url.QueryUnescape(key); err == nil {
+		key = decoded
+	}
 	key = strings.ToLower(key)
-	return strings.Contains(key, "password") || strings.Contains(key, "secret")
-}
-
-// newScrubber replaces each secret, plain or as it is spelled in a URL or a quoted string, by xxxxx.
-func newScrubber(secrets []string) *strings.Replacer {
-	var forms []string
-	for _, s := range secrets {
-		quoted := strconv.Quote(s)
-		user := url.UserPassword("", s).String()
-		forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s), user[1:], quoted[1:len(quoted)-1])
-	}
-	// The longest first: a secret that holds another one must go as a whole.
-	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, f := range forms {
-		if f != "" {
-			pairs = append(pairs, f, hidden)
-		}
-	}
-	return strings.NewReplacer(pairs...)
+	return strings.Contains(key, "password") || strings.Contains(key, "passwd") || strings.Contains(key, "secret")
 }

@@ -28,22 +28,26 @@ const (
 
 // Server is a bound HTTP server. Either Serve or Close must be called.
 type Server struct {
-	listener net.Listener
-	http     *http.Server
+	listener    net.Listener
+	http        *http.Server
+	connections *connections
 }
 
 // Listen binds addr (host:port; an empty host is every interface, port 0 any free one) before it returns,
-// so that a taken port fails the start of the service. setting names flag and variable for the error.
+// so that a taken port fails the start of the service. It holds at most 64 connections, and closes the one
+// that is idle for longest where more come. setting names flag and variable for the error.
 func Listen(addr, setting string) (*Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err == nil {
+		open := newConnections()
 		return &Server{listener, &http.Server{
+			ConnState:         open.track,
 			ReadHeaderTimeout: readHeaderTimeout,
 			ReadTimeout:       readTimeout,
 			WriteTimeout:      writeTimeout,
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
-		}}, nil
+		}, open}, nil
 	}
 	hint := "choose a host:port of this machine"
 	switch {
@@ -126,5 +130,5 @@ func writeJSON(w http.ResponseWriter, ok bool, body any) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	// What fails here is the client's connection, and it knows.
-	_ = json.NewEncoder(w).Encode(body)
+	_ = json.NewEncoder(JSONLines(w)).Encode(body)
 }

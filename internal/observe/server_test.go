@@ -216,3 +216,70 @@ func TestServer_CutsOffASlowHeader(t *testing.T) {
 	require.NoError(t, err, "the server still waits")
 	require.Empty(t, answer)
 }
+
+// Whatever connections others hold open, a probe is answered.
+func TestServer_AnswersBesideManyConnections(t *testing.T) {
+	for name, request := range map[string]string{
+		"that say nothing":        "",
+		"of half a request":       "GET / HTTP/1.1\r\n",
+		"kept alive":              "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+		"kept alive and half one": "GET / HTTP/1.1\r\nHost: h\r\n\r\nG",
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, err := Listen("127.0.0.1:0", "--http-addr or HTTP_ADDR")
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan error, 1)
+			empty := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+			go func() { served <- server.Serve(ctx, empty, slog.New(slog.DiscardHandler)) }()
+			t.Cleanup(func() {
+				cancel()
+				require.NoError(t, <-served)
+			})
+			for range 300 {
+				conn, err := net.Dial("tcp", server.Addr())
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = conn.Close() })
+				_, _ = io.WriteString(conn, request) // the server may have closed it
+			}
+			client := &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
+			for range 10 {
+				response, err := client.Get("http://" + server.Addr())
+				require.NoError(t, err)
+				require.NoError(t, response.Body.Close())
+				require.Equal(t, 200, response.StatusCode)
+			}
+			require.LessOrEqual(t, server.connections.count(), maxConnections)
+		})
+	}
+}
+
+func TestConnections_CloseTheOneThatIsIdleForLongest(t *testing.T) {
+	c := newConnections()
+	pipe := func(states ...http.ConnState) net.Conn {
+		one, other := net.Pipe()
+		t.Cleanup(func() { _ = one.Close(); _ = other.Close() })
+		for _, state := range states {
+			c.track(one, state)
+		}
+		return one
+	}
+	closed := func(conn net.Conn) bool {
+		return errors.Is(conn.SetDeadline(time.Time{}), io.ErrClosedPipe)
+	}
+	active := pipe(http.StateNew, http.StateActive)
+	fresh := pipe(http.StateNew)
+	first := pipe(http.StateNew, http.StateActive, http.StateIdle)
+	second := pipe(http.StateNew, http.StateActive, http.StateIdle)
+	for c.count() < maxConnections {
+		pipe(http.StateNew, http.StateActive)
+	}
+	for _, want := range []net.Conn{first, second, fresh, active} {
+		require.False(t, closed(want))
+		pipe(http.StateNew, http.StateActive)
+		require.True(t, closed(want))
+		c.track(want, http.StateActive) // too late
+		c.track(want, http.StateClosed)
+		require.Equal(t, maxConnections, c.count())
+	}
+}

@@ -25,8 +25,7 @@ const (
 // attributes reads the IO bag and returns what jsonb gets. Most bags go as they are: digits
 // stay, since nothing is parsed. The others are rewritten into the decoder's memory.
 func (d *Decoder) attributes() ([]byte, error) {
-	const key = "attributes"
-	if err := d.expect(key, jx.Object); err != nil {
+	if err := d.expect(jx.Object); err != nil {
 		return nil, err
 	}
 	raw, err := d.json.Raw()
@@ -39,17 +38,14 @@ func (d *Decoder) attributes() ([]byte, error) {
 	// The library would turn a lone surrogate into U+FFFD without a word. A backslash stands
 	// only in strings, so one look over the whole bag finds all of them.
 	if err := checkEscapes(raw); err != nil {
-		return nil, &Error{Reason: UnstorableString, Key: key, Detail: err.Error()}
+		return nil, d.fault(UnstorableString, "%s", err)
 	}
 	d.reserve(len(raw) + len(raw)/2) // base64 becomes hexadecimal, which is longer by half
 	start := len(d.out.Buf)
 	d.bag.ResetBytes(raw)
+	d.added = 0
 	if err := d.object(1); err != nil {
 		d.out.Buf = d.out.Buf[:start]
-		var e *Error
-		if errors.As(err, &e) {
-			e.Key = key
-		}
 		return nil, err
 	}
 	// The capacity ends with the content: an append by the caller cannot reach the neighbour.
@@ -99,17 +95,35 @@ func (d *Decoder) value(depth int) error {
 		if err != nil {
 			return err
 		}
-		if kind == jx.Number && !numericHolds(raw) {
-			return &Error{Reason: UnstorableNumber, Detail: fmt.Sprintf("%.40s does not fit numeric", raw)}
+		if kind == jx.Number {
+			if err := d.checkNumber(raw); err != nil {
+				return err
+			}
 		}
 		d.out.Raw(raw)
 		return nil
 	}
 }
 
+// checkNumber refuses a number that PostgreSQL could not hold, or whose digits, written out without an
+// exponent, would be far more than its text.
+func (d *Decoder) checkNumber(raw []byte) error {
+	added, ok := numericHolds(raw)
+	if !ok {
+		return d.fault(UnstorableNumber, "%.40s does not fit numeric", raw)
+	}
+	if added > maxAddedByNumber {
+		return d.fault(UnstorableNumber, "%.40s written out is %d characters longer, beyond %d", raw, added, maxAddedByNumber)
+	}
+	if d.added += added; d.added > maxAddedByBag {
+		return d.fault(UnstorableNumber, "the numbers written out are over %d characters longer", maxAddedByBag)
+	}
+	return nil
+}
+
 func (d *Decoder) object(depth int) error {
 	if depth > MaxDepth {
-		return &Error{Reason: TooDeep, Detail: fmt.Sprintf("nested deeper than %d", MaxDepth)}
+		return d.fault(TooDeep, "nested deeper than %d", MaxDepth)
 	}
 	keys, err := d.bag.ObjIter()
 	if err != nil {
@@ -146,7 +160,7 @@ func (d *Decoder) object(depth int) error {
 
 func (d *Decoder) array(depth int) error {
 	if depth > MaxDepth {
-		return &Error{Reason: TooDeep, Detail: fmt.Sprintf("nested deeper than %d", MaxDepth)}
+		return d.fault(TooDeep, "nested deeper than %d", MaxDepth)
 	}
 	values, err := d.bag.ArrIter()
 	if err != nil {
@@ -212,10 +226,10 @@ func (d *Decoder) bigint(text []byte) error {
 		canonical = canonical && '0' <= c && c <= '9'
 	}
 	if !canonical {
-		return &Error{Reason: MalformedSentinel, Detail: fmt.Sprintf("%s holds %.40q, not decimal digits", bigintKey, text)}
+		return d.fault(MalformedSentinel, "%s holds %.40q, not decimal digits", bigintKey, text)
 	}
-	if !numericHolds(text) {
-		return &Error{Reason: UnstorableNumber, Detail: fmt.Sprintf("%s of %d digits does not fit numeric", bigintKey, len(digits))}
+	if _, ok := numericHolds(text); !ok { // without an exponent nothing is added
+		return d.fault(UnstorableNumber, "%s of %d digits does not fit numeric", bigintKey, len(digits))
 	}
 	d.out.Raw(text)
 	return nil
@@ -223,7 +237,7 @@ func (d *Decoder) bigint(text []byte) error {
 
 // buffer writes the bytes as the JSON string "\x<hex>", which SQL's ::bytea reads.
 func (d *Decoder) buffer(text []byte) error {
-	malformed := &Error{Reason: MalformedSentinel, Detail: bufferKey + " holds no base64"}
+	malformed := d.fault(MalformedSentinel, "%s holds no base64", bufferKey)
 	if text == nil || bytes.ContainsAny(text, "\r\n") { // the decoder would skip line ends
 		return malformed
 	}

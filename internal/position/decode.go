@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode"
@@ -30,11 +31,16 @@ const (
 // than thousands. The zero Decoder is ready; it is not safe for concurrent use.
 type Decoder struct {
 	json jx.Decoder
+	// key is the top-level key that is read, position what has been read so far.
+	key      string
+	position Position
 	// escaped: the payload holds a backslash somewhere, which is rare.
 	escaped bool
 	// bag reads attributes that are rewritten, out takes them.
 	bag jx.Decoder
 	out jx.Writer
+	// added counts the characters that PostgreSQL adds where it writes the bag's numbers out.
+	added int
 	// full are buffers that out had before, free those that it may have. One that grew instead
 	// would be alive several times over: the positions before hold on to what it was.
 	full, free [][]byte
@@ -62,6 +68,7 @@ func (d *Decoder) reserve(n int) {
 // since the last Reset become invalid.
 func (d *Decoder) Reset() {
 	d.json.ResetBytes(nil)
+	d.position = Position{}
 	d.bag.ResetBytes(nil)
 	d.out.Buf = d.out.Buf[:0]
 	clear(d.free) // what the last batch had no use for
@@ -73,92 +80,113 @@ func (d *Decoder) Reset() {
 	d.full = d.full[:0]
 }
 
-// The required keys, as bits of what has been seen.
-const (
-	keyDeviceID = 1 << iota
-	keyTimestamp
-	keyLatitude
-	keyLongitude
-	keyAltitude
-	keyAngle
-	keySpeed
-	keySatellites
-	keyPriority
-	allKeys = 1<<iota - 1
-)
+// key is one top-level key of a payload: its name and the rule that decodes its value into
+// Decoder.position. A new key is one line of keys.
+type key struct {
+	name string
+	read func(d *Decoder) error
+}
 
-// Decode reads one payload: what JavaScript's JSON.stringify made of a record. Unknown
-// top-level keys are ignored. The position's Attributes lie in the payload or in the decoder's
-// memory: they are valid until the payload changes or Reset is called. Every error is an *Error.
+// requiredKeys is how many of keys, from the first on, every payload has.
+const requiredKeys = 9
+
+// keys lists the top-level keys in the order in which tcp-ingestion writes them.
+func keys() [requiredKeys + 1]key {
+	return [...]key{
+		{"device_id", func(d *Decoder) (err error) { d.position.DeviceID, err = d.deviceID(); return err }},
+		{"timestamp", func(d *Decoder) (err error) { d.position.Timestamp, err = d.timestamp(); return err }},
+		{"latitude", func(d *Decoder) (err error) { d.position.Latitude, err = d.float(-maxDegrees, maxDegrees); return err }},
+		{"longitude", func(d *Decoder) (err error) { d.position.Longitude, err = d.float(-maxDegrees, maxDegrees); return err }},
+		{"altitude", func(d *Decoder) (err error) {
+			d.position.Altitude, err = d.real(-math.MaxFloat32, math.MaxFloat32)
+			return err
+		}},
+		{"angle", func(d *Decoder) (err error) { d.position.Angle, err = d.real(0, maxAngle); return err }},
+		{"speed", func(d *Decoder) (err error) { d.position.Speed, err = d.real(0, math.MaxFloat32); return err }},
+		{"satellites", func(d *Decoder) (err error) { d.position.Satellites, err = d.uint8(); return err }},
+		{"priority", func(d *Decoder) (err error) { d.position.Priority, err = d.uint8(); return err }},
+		{"attributes", func(d *Decoder) (err error) { d.position.Attributes, err = d.attributes(); return err }},
+	}
+}
+
+// Decode reads one payload: what JavaScript's JSON.stringify made of a record. A nil payload is one that
+// the entry does not have. Unknown top-level keys are ignored. The position's Attributes lie in the payload
+// or in the decoder's memory: they are valid until the payload changes or Reset is called. Every error is
+// an *Error.
 func (d *Decoder) Decode(payload []byte) (Position, error) {
-	if !utf8.Valid(payload) {
-		return Position{}, &Error{Reason: NotJSON, Detail: "not valid UTF-8"}
+	if err := d.begin(payload); err != nil {
+		return Position{}, err
 	}
-	d.json.ResetBytes(payload)
-	d.escaped = bytes.IndexByte(payload, '\\') >= 0
-	if d.json.Next() != jx.Object {
-		return Position{}, &Error{Reason: NotJSON, Detail: "not an object"}
-	}
-	keys, err := d.json.ObjIter()
+	members, err := d.json.ObjIter()
 	if err != nil {
 		return Position{}, notJSON(err)
 	}
-
-	var (
-		p    Position
-		seen int
-	)
-	for keys.Next() {
-		switch string(keys.Key()) {
-		case "device_id":
-			seen |= keyDeviceID
-			p.DeviceID, err = d.deviceID()
-		case "timestamp":
-			seen |= keyTimestamp
-			p.Timestamp, err = d.timestamp()
-		case "latitude":
-			seen |= keyLatitude
-			p.Latitude, err = d.float("latitude", -maxDegrees, maxDegrees)
-		case "longitude":
-			seen |= keyLongitude
-			p.Longitude, err = d.float("longitude", -maxDegrees, maxDegrees)
-		case "altitude":
-			seen |= keyAltitude
-			p.Altitude, err = d.real("altitude", -math.MaxFloat32, math.MaxFloat32)
-		case "angle":
-			seen |= keyAngle
-			p.Angle, err = d.real("angle", 0, maxAngle)
-		case "speed":
-			seen |= keySpeed
-			p.Speed, err = d.real("speed", 0, math.MaxFloat32)
-		case "satellites":
-			seen |= keySatellites
-			p.Satellites, err = d.uint8("satellites")
-		case "priority":
-			seen |= keyPriority
-			p.Priority, err = d.uint8("priority")
-		case "attributes":
-			p.Attributes, err = d.attributes()
-		default:
+	table := keys()
+	seen, next := 0, 0 // next is the key that JSON.stringify writes after the last one
+	for members.Next() {
+		name := members.Key()
+		i := next
+		if i == len(table) || string(name) != table[i].name {
+			i = slices.IndexFunc(table[:], func(k key) bool { return k.name == string(name) })
+		}
+		if i < 0 {
 			err = d.json.Skip()
+		} else {
+			seen |= 1 << i
+			next = i + 1
+			d.key = table[i].name
+			err = table[i].read(d)
 		}
 		if err != nil {
 			return Position{}, asError(err)
 		}
 	}
-	if err := keys.Err(); err != nil {
+	if err := members.Err(); err != nil {
 		return Position{}, notJSON(err)
 	}
 	if err := d.json.Skip(); !errors.Is(err, io.EOF) {
 		return Position{}, &Error{Reason: NotJSON, Detail: "something follows the object"}
 	}
-	if seen != allKeys {
-		return Position{}, &Error{Reason: MissingKey, Key: firstMissing(seen)}
+	for i := range requiredKeys {
+		if seen&(1<<i) == 0 {
+			return Position{}, &Error{Reason: MissingKey, Key: table[i].name}
+		}
 	}
-	if p.Attributes == nil {
-		p.Attributes = []byte("{}")
+	if d.position.Attributes == nil {
+		d.position.Attributes = []byte("{}")
 	}
-	return p, nil
+	return d.position, nil
+}
+
+// begin prepares the decoder for a payload that is an object in valid UTF-8.
+func (d *Decoder) begin(payload []byte) error {
+	if payload == nil {
+		return &Error{Reason: NotJSON, Detail: "the entry has no field payload"}
+	}
+	if !utf8.Valid(payload) {
+		return &Error{Reason: NotJSON, Detail: "not valid UTF-8"}
+	}
+	d.position = Position{}
+	d.json.ResetBytes(payload)
+	d.escaped = bytes.IndexByte(payload, '\\') >= 0
+	if kind := d.json.Next(); kind != jx.Object {
+		return &Error{Reason: NotJSON, Detail: d.otherThanObject(kind, payload)}
+	}
+	return nil
+}
+
+// otherThanObject says what a payload is that is no object.
+func (d *Decoder) otherThanObject(kind jx.Type, payload []byte) string {
+	if len(bytes.TrimLeft(payload, " \t\r\n")) == 0 {
+		return "empty, not an object"
+	}
+	if err := d.json.Skip(); err != nil {
+		return err.Error()
+	}
+	if err := d.json.Skip(); !errors.Is(err, io.EOF) {
+		return "not an object; something follows the " + kind.String()
+	}
+	return "a JSON " + kind.String() + ", not an object"
 }
 
 // asError leaves an *Error as it is: whatever else comes up is the JSON library's complaint.
@@ -174,17 +202,8 @@ func notJSON(err error) *Error {
 	return &Error{Reason: NotJSON, Detail: err.Error()}
 }
 
-func firstMissing(seen int) string {
-	names := [...]string{"device_id", "timestamp", "latitude", "longitude", "altitude", "angle", "speed", "satellites", "priority"}
-	for i, name := range names {
-		if seen&(1<<i) == 0 {
-			return name
-		}
-	}
-	return ""
-}
-
-func (d *Decoder) expect(key string, want jx.Type) error {
+// expect checks the type of the value under d.key.
+func (d *Decoder) expect(want jx.Type) error {
 	got := d.json.Next()
 	if got == want {
 		return nil
@@ -192,12 +211,16 @@ func (d *Decoder) expect(key string, want jx.Type) error {
 	if got == jx.Invalid {
 		return d.json.Skip() // the library says what is wrong and where
 	}
-	return &Error{Reason: WrongType, Key: key, Detail: fmt.Sprintf("%s instead of %s", got, want)}
+	return d.fault(WrongType, "%s instead of %s", got, want)
+}
+
+// fault is an error of the value under d.key.
+func (d *Decoder) fault(reason Reason, format string, args ...any) *Error {
+	return &Error{Reason: reason, Key: d.key, Detail: fmt.Sprintf(format, args...)}
 }
 
 func (d *Decoder) deviceID() (string, error) {
-	const key = "device_id"
-	if err := d.expect(key, jx.String); err != nil {
+	if err := d.expect(jx.String); err != nil {
 		return "", err
 	}
 	raw, err := d.json.Raw()
@@ -207,75 +230,74 @@ func (d *Decoder) deviceID() (string, error) {
 	id := raw[1 : len(raw)-1]
 	if bytes.IndexByte(id, '\\') >= 0 {
 		if err := checkEscapes(raw); err != nil {
-			return "", &Error{Reason: UnstorableString, Key: key, Detail: err.Error()}
+			return "", d.fault(UnstorableString, "%s", err)
 		}
 		if id, err = jx.DecodeBytes(raw).StrBytes(); err != nil {
 			return "", err
 		}
 	}
 	if len(id) == 0 || len(id) > maxDeviceIDBytes {
-		return "", &Error{Reason: OutOfRange, Key: key, Detail: fmt.Sprintf("%d bytes, not 1 to %d", len(id), maxDeviceIDBytes)}
+		return "", d.fault(OutOfRange, "%d bytes, not 1 to %d", len(id), maxDeviceIDBytes)
 	}
 	for i, r := range string(id) {
 		if !unicode.IsPrint(r) {
-			return "", &Error{Reason: OutOfRange, Key: key, Detail: fmt.Sprintf("%U at byte %d is not printable", r, i)}
+			return "", d.fault(OutOfRange, "%U at byte %d is not printable", r, i)
 		}
 	}
 	return string(id), nil
 }
 
 func (d *Decoder) timestamp() (time.Time, error) {
-	const key = "timestamp"
-	if err := d.expect(key, jx.String); err != nil {
+	if err := d.expect(jx.String); err != nil {
 		return time.Time{}, err
 	}
 	text, err := d.json.StrBytes()
 	if err != nil {
 		return time.Time{}, err
 	}
-	var ts time.Time
-	if err := ts.UnmarshalText(text); err != nil { // strict RFC 3339, without an allocation
-		return time.Time{}, &Error{Reason: OutOfRange, Key: key, Detail: fmt.Sprintf("%.40q is not RFC 3339 with an offset", text)}
+	ts, ok := parseRFC3339(text)
+	if !ok {
+		return time.Time{}, d.fault(OutOfRange, "%.40q is not RFC 3339 with an offset", text)
 	}
-	return ts.UTC().Truncate(time.Microsecond), nil
+	return ts, nil
 }
 
-func (d *Decoder) number(key string) ([]byte, error) {
-	if err := d.expect(key, jx.Number); err != nil {
+func (d *Decoder) number() ([]byte, error) {
+	if err := d.expect(jx.Number); err != nil {
 		return nil, err
 	}
 	return d.json.Raw()
 }
 
-func (d *Decoder) float(key string, least, most float64) (float64, error) {
-	raw, err := d.number(key)
+func (d *Decoder) float(least, most float64) (float64, error) {
+	raw, err := d.number()
 	if err != nil {
 		return 0, err
 	}
 	v, err := strconv.ParseFloat(string(raw), 64)
 	// The value stays out of the message: coordinates are not logged.
 	if err != nil || v < least || v > most {
-		return 0, &Error{Reason: OutOfRange, Key: key, Detail: fmt.Sprintf("not within %.10g and %.10g", least, most)}
+		return 0, d.fault(OutOfRange, "not within %.10g and %.10g", least, most)
 	}
 	return v, nil
 }
 
-func (d *Decoder) real(key string, least, most float64) (float32, error) {
-	v, err := d.float(key, least, most)
+func (d *Decoder) real(least, most float64) (float32, error) {
+	v, err := d.float(least, most)
 	return float32(v), err
 }
 
-func (d *Decoder) uint8(key string) (uint8, error) {
-	raw, err := d.number(key)
+func (d *Decoder) uint8() (uint8, error) {
+	raw, err := d.number()
 	if err != nil {
 		return 0, err
 	}
 	if bytes.ContainsAny(raw, ".eE") {
-		return 0, &Error{Reason: WrongType, Key: key, Detail: fmt.Sprintf("%.40s is not an integer", raw)}
+		return 0, d.fault(WrongType, "%.40s is not an integer", raw)
 	}
 	v, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil || v < 0 || v > math.MaxUint8 {
-		return 0, &Error{Reason: OutOfRange, Key: key, Detail: fmt.Sprintf("%.40s is not within 0 and 255", raw)}
+		return 0, d.fault(OutOfRange, "%.40s is not within 0 and 255", raw)
 	}
 	return uint8(v), nil
 }

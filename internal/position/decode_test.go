@@ -116,7 +116,8 @@ func TestDecoder_RejectsWithKeyAndReason(t *testing.T) {
 		reason  Reason
 		key     string
 	}{
-		"empty":                       {nil, NotJSON, ""},
+		"no payload":                  {nil, NotJSON, ""},
+		"empty":                       {[]byte{}, NotJSON, ""},
 		"no JSON":                     {[]byte("hello"), NotJSON, ""},
 		"an array":                    {[]byte("[]"), NotJSON, ""},
 		"cut short":                   {payload()[:100], NotJSON, ""},
@@ -202,7 +203,7 @@ func TestDecoder_RejectsWithKeyAndReason(t *testing.T) {
 func TestDecoder_RewritesAttributes(t *testing.T) {
 	cases := map[string]struct{ in, out string }{
 		"nothing":                        {`{}`, `{}`},
-		"digits stay":                    {`{"a":9007199254740993,"b":0.10,"c":-1E+2,"d":1e131071}`, `{"a":9007199254740993,"b":0.10,"c":-1E+2,"d":1e131071}`},
+		"digits stay":                    {`{"a":9007199254740993,"b":0.10,"c":-1E+2,"d":5e-324}`, `{"a":9007199254740993,"b":0.10,"c":-1E+2,"d":5e-324}`},
 		"order and kinds":                {`{"b":[1,"x",null,true,false,{}],"a":{"c":[]}}`, `{"b":[1,"x",null,true,false,{}],"a":{"c":[]}}`},
 		"a plain bag goes as it stands":  {"{ \"a\" : 1 }", "{ \"a\" : 1 }"},
 		"white space goes with the rest": {"{ \"a\" : [ 1 , 2 ] }", `{"a":[1,2]}`},
@@ -257,6 +258,121 @@ func TestDecoder_KeepsAttributesUntilReset(t *testing.T) {
 		d.Reset()
 		_, _ = d.Decode(record)
 	}), 1.0, "only the identifier is allocated")
+}
+
+func TestDecoder_SaysWhatThePayloadIs(t *testing.T) {
+	for text, want := range map[string]string{
+		"":            "not_json: empty, not an object",
+		" \r\n\t":     "not_json: empty, not an object",
+		"[]":          "not_json: a JSON array, not an object",
+		` [{"a":1}] `: "not_json: a JSON array, not an object",
+		`"text"`:      "not_json: a JSON string, not an object",
+		"-1.5e3":      "not_json: a JSON number, not an object",
+		"true":        "not_json: a JSON bool, not an object",
+		"null":        "not_json: a JSON null, not an object",
+		"[] []":       "not_json: not an object; something follows the array",
+		"1 x":         "not_json: not an object; something follows the number",
+		"\xff":        "not_json: not valid UTF-8",
+	} {
+		var d Decoder
+		_, err := d.Decode([]byte(text))
+		require.EqualError(t, err, want, text)
+	}
+	for _, text := range []string{"[1", `"text`, "01", "nul", "[1,]", "hello", "\ufeff{}"} {
+		var d Decoder
+		_, err := d.Decode([]byte(text))
+		require.ErrorContains(t, err, "not_json: ", text)
+		require.NotContains(t, err.Error(), "a JSON", text)
+	}
+	var d Decoder
+	_, err := d.Decode(nil)
+	require.EqualError(t, err, "not_json: the entry has no field payload")
+}
+
+func TestDecoder_TimestampIsRFC3339(t *testing.T) {
+	at := func(year int, month time.Month, day, hour, minute, second, micro int) time.Time {
+		return time.Date(year, month, day, hour, minute, second, micro*1000, time.UTC)
+	}
+	for text, want := range map[string]time.Time{
+		"2025-06-13T15:18:07Z":                   at(2025, 6, 13, 15, 18, 7, 0),
+		"2025-06-13t15:18:07z":                   at(2025, 6, 13, 15, 18, 7, 0),
+		"2025-06-13T15:18:07-00:00":              at(2025, 6, 13, 15, 18, 7, 0),
+		"2025-06-13T15:18:07+23:59":              at(2025, 6, 12, 15, 19, 7, 0),
+		"2025-06-13T15:18:07-23:59":              at(2025, 6, 14, 15, 17, 7, 0),
+		"2025-06-13T15:18:07.1Z":                 at(2025, 6, 13, 15, 18, 7, 100_000),
+		"2025-06-13T15:18:07.0000019Z":           at(2025, 6, 13, 15, 18, 7, 1),
+		"2025-06-13T23:59:59.99999999999999999Z": at(2025, 6, 13, 23, 59, 59, 999_999),
+		"2024-02-29T00:00:00Z":                   at(2024, 2, 29, 0, 0, 0, 0),
+		"2000-02-29T00:00:00.000+00:30":          at(2000, 2, 28, 23, 30, 0, 0),
+		"2016-12-31T23:59:60Z":                   at(2017, 1, 1, 0, 0, 0, 0),
+		"2016-12-31T15:59:60.5-08:00":            at(2017, 1, 1, 0, 0, 0, 500_000),
+		"1990-07-01T01:29:60+01:30":              at(1990, 7, 1, 0, 0, 0, 0),
+		"0000-01-01T00:00:00Z":                   at(0, 1, 1, 0, 0, 0, 0),
+		"0000-02-29T00:00:00+01:00":              at(0, 2, 28, 23, 0, 0, 0),
+		"9999-12-31T23:59:59.999999Z":            at(9999, 12, 31, 23, 59, 59, 999_999),
+	} {
+		var d Decoder
+		p, err := d.Decode(payload("timestamp", `"`+text+`"`))
+		require.NoError(t, err, text)
+		require.Equal(t, want, p.Timestamp, text)
+	}
+	for _, text := range []string{
+		"", "Z", "2025-06-13", "2025-06-13T15:18Z", "2025-06-13T15:18:07",
+		"2025-06-13T15:18:07.5", "2025-06-13T15:18:07.Z", "2025-06-13T15:18:07,5Z", "2025-06-13T15:18:07.5.5Z",
+		"2025-06-13T15:18:07+24:00", "2025-06-13T15:18:07+00:60", "2025-06-13T15:18:07-99:00", "2025-06-13T15:18:07+0000",
+		"2025-06-13T15:18:07+00", "2025-06-13T15:18:07+00:0", "2025-06-13T15:18:07+00:000", "2025-06-13T15:18:07+ 1:00",
+		"2025-06-13T15:18:07 00:00", "2025-06-13T15:18:07ZZ", "2025-06-13T15:18:07UTC", "2025-06-13T15:18:07\u2212 01:00",
+		"2025-06-13T24:00:00Z", "2025-06-13T15:60:07Z", "2025-06-13T15:18:60Z", "2025-06-13T15:18:61Z",
+		"2016-12-31T23:59:60+01:00", "2016-12-30T23:59:60Z", "2016-12-31T23:58:60Z", "2016-12-31T23:59:61Z",
+		"2025-00-13T15:18:07Z", "2025-13-13T15:18:07Z", "2025-06-00T15:18:07Z", "2025-06-31T15:18:07Z",
+		"2025-02-29T15:18:07Z", "1900-02-29T15:18:07Z", "2025-6-13T15:18:07Z", "2025-06-13T5:18:07Z",
+		"2025-06-13 15:18:07Z", "2025-06-13_15:18:07Z", "2025/06/13T15:18:07Z", "20250613T151807Z",
+		"+2025-06-13T15:18:07Z", "-2025-06-13T15:18:07Z", "+012025-06-13T15:18:07Z", "12025-06-13T15:18:07Z",
+		" 2025-06-13T15:18:07Z", "2025-06-13T15:18:07Z ", "2025-W24-5T15:18:07Z", "2025-06-13T15:18:0٧Z",
+	} {
+		var d Decoder
+		_, err := d.Decode(payload("timestamp", `"`+text+`"`))
+		var e *Error
+		require.ErrorAs(t, err, &e, text)
+		require.Equal(t, []string{string(OutOfRange), "timestamp"}, []string{string(e.Reason), e.Key}, text)
+	}
+}
+
+// PostgreSQL writes numbers without exponents: what grows far beyond its text makes rows that cannot be read.
+func TestDecoder_BoundsNumbersWrittenOut(t *testing.T) {
+	for _, text := range []string{
+		"5e-324", "-5E-324", "2.2250738585072014e-308", "-1.7976931348623157e+308", "1e308", "1e0", "0e0", "-0.0e1",
+		"123456789012345678901234567890e-300", strings.Repeat("9", 131072), "-" + strings.Repeat("9", 131072),
+		"0." + strings.Repeat("3", 16383), strings.Repeat("9", 1000) + "e-1000", "1." + strings.Repeat("0", 1000) + "e1000",
+	} {
+		for _, form := range []string{`{"1":%s}`, `{"1":[{"a":%s}],"2":{"__bigint":"1"}}`} {
+			var d Decoder
+			_, err := d.Decode(attributesOf(fmt.Sprintf(form, text)))
+			require.NoError(t, err, "%.60s", text)
+		}
+	}
+	for _, text := range []string{
+		"1e131071", "-1E+131071", "1e-16383", "0e-16383", "0e131071", "0.1e1000", "1.5e-400", "1e330", "123.456e-789",
+		"1e-327", "-0.000e-400", "1e00131071",
+	} {
+		for _, form := range []string{`{"1":%s}`, `{"1":[[%s]]}`, `{"1":{"__bigint":%s,"x":1}}`} {
+			var d Decoder
+			_, err := d.Decode(attributesOf(fmt.Sprintf(form, text)))
+			var e *Error
+			require.ErrorAs(t, err, &e, text)
+			require.Equal(t, []string{string(UnstorableNumber), "attributes"}, []string{string(e.Reason), e.Key}, e.Error())
+		}
+	}
+	worst := func(n int) []byte {
+		return attributesOf(`{"1":[` + strings.TrimSuffix(strings.Repeat("5e-324,", n), ",") + `]}`)
+	}
+	var d Decoder
+	_, err := d.Decode(worst(maxAddedByBag / maxAddedByNumber))
+	require.NoError(t, err)
+	_, err = d.Decode(worst(maxAddedByBag/maxAddedByNumber + 1))
+	require.EqualError(t, err, "attributes: unstorable_number: the numbers written out are over 16777216 characters longer")
+	_, err = d.Decode(worst(1))
+	require.NoError(t, err, "each bag has a bound of its own")
 }
 
 func TestError_NeverHoldsCoordinates(t *testing.T) {

@@ -1,11 +1,11 @@
 package position
 
-// Reason is why a payload is no position. The set is closed: it labels dead letters and metrics.
+// Reason is why a payload cannot become a position. The set is closed: it labels dead letters and metrics.
 type Reason string
 
 // Reasons why a payload cannot become a row.
 const (
-	// NotJSON: no single JSON object in valid UTF-8.
+	// NotJSON: the payload is not one JSON object in valid UTF-8, or the entry has none.
 	NotJSON Reason = "not_json"
 	// MissingKey: a required key is absent.
 	MissingKey Reason = "missing_key"
@@ -18,7 +18,7 @@ const (
 	MalformedSentinel Reason = "malformed_sentinel"
 	// UnstorableString: U+0000 or a lone surrogate, which jsonb and text cannot hold.
 	UnstorableString Reason = "unstorable_string"
-	// UnstorableNumber: more digits than numeric, and so jsonb, can hold.
+	// UnstorableNumber: more digits than numeric, and so jsonb, can hold, or far more of them than its text.
 	UnstorableNumber Reason = "unstorable_number"
 	// TooDeep: attributes nest deeper than MaxDepth.
 	TooDeep Reason = "too_deep"

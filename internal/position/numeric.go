@@ -12,28 +12,45 @@ const (
 	numericFractionDigits = 16383
 )
 
-// numericHolds reports whether PostgreSQL's numeric can hold a number that is valid JSON.
-func numericHolds(number []byte) bool {
+// PostgreSQL writes a number of jsonb without an exponent, so a short text can become a long one. The
+// bounds, in characters beyond the text, keep every number that JSON.stringify writes, and a row readable.
+const (
+	// maxAddedByNumber is what 5e-324 needs, the most of all doubles: 326 characters instead of 6.
+	maxAddedByNumber = 320
+	// maxAddedByBag keeps one row readable by SELECT and COPY TO, whose values end at 1 GB: 50,000 times
+	// the worst number.
+	maxAddedByBag = 16 << 20
+)
+
+// numericHolds reports whether PostgreSQL's numeric can hold a number that is valid JSON, and how many
+// characters are added where it is written without its exponent.
+func numericHolds(number []byte) (added int, ok bool) {
 	e := max(bytes.IndexByte(number, 'e'), bytes.IndexByte(number, 'E'))
 	if e < 0 && len(number) <= numericFractionDigits {
-		return true // the common case: too short to break a limit
+		return 0, true // the common case: too short to break a limit
 	}
 	mantissa, exponent := number, 0
 	if e >= 0 {
 		// 32 bits are far beyond both limits; whatever is longer is so too.
 		v, err := strconv.ParseInt(string(number[e+1:]), 10, 32)
 		if err != nil {
-			return false
+			return 0, false
 		}
 		mantissa, exponent = number[:e], int(v)
 	}
-	mantissa = bytes.TrimPrefix(mantissa, []byte("-"))
-	integer, fraction, _ := bytes.Cut(mantissa, []byte("."))
+	digits := bytes.TrimPrefix(mantissa, []byte("-"))
+	integer, fraction, _ := bytes.Cut(digits, []byte("."))
+	before := integerDigits(integer, fraction) + exponent
 	// The scale counts trailing zeros too: 1.00 is not 1.0 to numeric.
-	if len(fraction)-exponent > numericFractionDigits {
-		return false
+	after := len(fraction) - exponent
+	if before > numericIntegerDigits || after > numericFractionDigits {
+		return 0, false
 	}
-	return integerDigits(integer, fraction)+exponent <= numericIntegerDigits
+	written := len(mantissa) - len(digits) + max(before, 1) // the sign and what is before the point
+	if after > 0 {
+		written += 1 + after
+	}
+	return max(written-len(number), 0), true
 }
 
 // integerDigits counts the digits before the decimal point; zeros right after the point count

@@ -1,4 +1,5 @@
-// Package position turns what tcp-ingestion puts on the stream into positions.
+// Package position decodes the payloads that tcp-ingestion writes to the stream into positions: see Decoder
+// and Error, then decode.go, timestamp.go, attributes.go and numeric.go.
 package position
 
 import "time"
@@ -18,6 +19,6 @@ type Position struct {
 	Altitude, Angle, Speed float32
 	// Satellites used for the fix; Priority as the tracker gave it.
 	Satellites, Priority uint8
-	// Attributes is a JSON object that jsonb accepts, in memory that Decode says whose it is.
+	// Attributes is a JSON object that jsonb accepts, in memory that Decode describes.
 	Attributes []byte
 }

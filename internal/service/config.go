@@ -7,54 +7,56 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/internal/observe"
 	"processor/internal/store"
 	"processor/internal/stream"
 )
 
-// Redis says where the streams are.
+// Redis is the address of the streams.
 type Redis struct {
 	URL     string `name:"redis-url" env:"REDIS_URL" placeholder:"URL" help:"Redis: redis://user:password@host:6379/0, rediss:// with TLS; ?master_name= for Sentinel, ?addr= for Cluster. Required."`
 	URLFile string `name:"redis-url-file" env:"REDIS_URL_FILE" placeholder:"FILE" help:"File that holds the Redis URL, instead of --redis-url."`
 }
 
-// Database says where positions is.
+// Database is the address of the table positions.
 type Database struct {
 	URL     string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL: postgres://user:password@host:5432/database. Required."`
 	URLFile string `name:"database-url-file" env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds the database URL, instead of --database-url."`
 }
 
-// Config is everything that the worker can be told.
+// Config holds the settings of the worker.
 type Config struct {
 	Redis    Redis    `embed:"" group:"Redis:"`
 	Database Database `embed:"" group:"Database:"`
 
 	Streams  []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams to read, separated by commas (default: ${default})."`
 	Group    string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
-	Consumer string   `name:"redis-consumer" env:"REDIS_CONSUMER" placeholder:"NAME" group:"Redis:" help:"Name of this consumer, its own in the group and the same after a restart (default: the host's name)."`
+	Consumer string   `name:"redis-consumer" env:"REDIS_CONSUMER" placeholder:"NAME" group:"Redis:" help:"Name of this consumer: unique in the group, unchanged by a restart (default: the host's name)."`
 
-	BatchSize       int           `env:"BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Batches:" help:"Most entries in a batch (default: ${default})."`
-	BatchBytes      int           `env:"BATCH_BYTES" default:"16777216" range:"65536..1073741824" placeholder:"BYTES" group:"Batches:" help:"Size in bytes that a batch should stay below, judged by the entries before it; a reply of Redis is given up beyond twice as many (default: ${default})."`
+	BatchSize       int           `env:"BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Batches:" help:"Maximum entries per batch (default: ${default})."`
+	BatchBytes      int           `env:"BATCH_BYTES" default:"16777216" range:"65536..1073741824" placeholder:"BYTES" group:"Batches:" help:"Target size of a batch in bytes. A Redis reply larger than twice this is abandoned and re-read one entry at a time (default: ${default})."`
 	MaxEntryBytes   int           `env:"MAX_ENTRY_BYTES" default:"1048576" range:"16384..16777216" placeholder:"BYTES" group:"Batches:" help:"Maximum size of an entry in bytes, as Redis sends its fields; a larger one is dead-lettered as too_large without being held in memory (default: ${default})."`
-	Linger          time.Duration `env:"LINGER" default:"5ms" range:"0s..10s" placeholder:"DURATION" group:"Batches:" help:"Least time between two reads of a stream without backlog: bounds commits a second (default: ${default})."`
-	Writers         int           `env:"WRITERS" default:"0" range:"0..64" placeholder:"N" group:"Batches:" help:"Batches written at once, each over a database connection of its own; 0 is one for each CPU, 2 to 4 (default: ${default})."`
-	WriteTimeout    time.Duration `env:"WRITE_TIMEOUT" default:"30s" range:"1s..1h" placeholder:"DURATION" group:"Batches:" help:"Longest that one attempt to write a batch may take before it is tried again (default: ${default})."`
-	DeviceCacheSize int           `env:"DEVICE_CACHE_SIZE" default:"100000" range:"1..100000000" placeholder:"DEVICES" group:"Batches:" help:"Devices whose state is kept, the least recently seen go first (default: ${default})."`
+	Linger          time.Duration `env:"LINGER" default:"5ms" range:"0s..10s" placeholder:"DURATION" group:"Batches:" help:"Minimum time between two reads of a stream without backlog: bounds commits per second (default: ${default})."`
+	Writers         int           `env:"WRITERS" default:"0" range:"0..64" placeholder:"N" group:"Batches:" help:"Batches written at once, each on its own database connection; 0 is one per CPU, 2 to 4 (default: ${default})."`
+	WriteTimeout    time.Duration `env:"WRITE_TIMEOUT" default:"30s" range:"1s..1h" placeholder:"DURATION" group:"Batches:" help:"Timeout for one attempt to write a batch (default: ${default})."`
+	DeviceCacheSize int           `env:"DEVICE_CACHE_SIZE" default:"100000" range:"1..100000000" placeholder:"DEVICES" group:"Batches:" help:"Maximum devices whose state is kept; the least recently seen are evicted first (default: ${default})."`
 
-	ClaimIdle     time.Duration `env:"CLAIM_IDLE" default:"60s" range:"1s..24h" placeholder:"DURATION" group:"Recovery:" help:"How long an entry may be pending with another consumer before it is taken over (default: ${default})."`
-	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is processed alone, and is a dead letter where it fails for a reason of its own; after twice as many it is one without being decoded (default: ${default})."`
-	MaxAge        time.Duration `env:"MAX_AGE" default:"87600h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"Oldest fix that becomes a row; older ones are dead letters; 0 is no limit (default: ${default}, ten years)."`
-	MaxFuture     time.Duration `env:"MAX_FUTURE" default:"24h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"How far ahead of now a fix may be to become a row; 0 is no limit (default: ${default})."`
+	ClaimIdle     time.Duration `env:"CLAIM_IDLE" default:"60s" range:"1s..24h" placeholder:"DURATION" group:"Recovery:" help:"Time after which an entry that is pending for another consumer is claimed (default: ${default})."`
+	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is retried by itself and dead-lettered if it still fails. After twice as many it is dead-lettered without being decoded (default: ${default})."`
+	MaxAge        time.Duration `env:"MAX_AGE" default:"87600h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"Maximum age of a fix time; older positions are dead-lettered; 0 is no limit (default: ${default}, ten years)."`
+	MaxFuture     time.Duration `env:"MAX_FUTURE" default:"24h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"Maximum time that a fix may be ahead of now; positions beyond it are dead-lettered; 0 is no limit (default: ${default})."`
 
 	HTTPAddr        string        `name:"http-addr" env:"HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" group:"Service:" help:"Address of /metrics, /healthz and /readyz (default: ${default})."`
-	PprofAddr       string        `name:"pprof-addr" env:"PPROF_ADDR" placeholder:"HOST:PORT" group:"Service:" help:"Address of /debug/pprof/, for profiles; off where it is empty, and best on localhost."`
-	LogLevel        slog.Level    `env:"LOG_LEVEL" predictor:"level" default:"info" placeholder:"LEVEL" group:"Service:" help:"Least level that is logged: debug, info, warn or error (default: ${default}). debug logs each position, coordinates and all."`
-	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"20s" range:"0s..1h" placeholder:"DURATION" group:"Service:" help:"How long batches in flight may take after SIGTERM; what is not done stays pending (default: ${default})."`
+	PprofAddr       string        `name:"pprof-addr" env:"PPROF_ADDR" placeholder:"HOST:PORT" group:"Service:" help:"Address of /debug/pprof/, for profiles. Empty: off. Bind it to localhost."`
+	LogLevel        slog.Level    `env:"LOG_LEVEL" predictor:"level" default:"info" placeholder:"LEVEL" group:"Service:" help:"Minimum level of log messages: debug, info, warn or error (default: ${default}). debug logs each position, with coordinates."`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"20s" range:"0s..1h" placeholder:"DURATION" group:"Service:" help:"Timeout for batches in flight after SIGTERM; what is not committed stays pending (default: ${default})."`
 }
 
 // SettingError is a setting that cannot be used. Its text never holds the password of a URL.
@@ -78,12 +80,12 @@ func (r *Redis) Resolve() error {
 		return err
 	}
 	const wanted = "wanted: redis://user:password@host:6379/0"
-	if unreadable(r.URL) {
+	if !observe.Readable(r.URL) {
 		return &SettingError{"redis-url", "REDIS_URL", errors.New(notReadable + wanted)}
 	}
 	client, err := stream.Connect(r.URL)
 	if err != nil {
-		return &SettingError{"redis-url", "REDIS_URL", fmt.Errorf("%w; %s", err, wanted)}
+		return &SettingError{"redis-url", "REDIS_URL", fmt.Errorf("%s; %s", observe.Scrub(err.Error()), wanted)}
 	}
 	return client.Close() // it has not dialled yet
 }
@@ -96,23 +98,21 @@ func (d *Database) Resolve() error {
 	const wanted = "wanted: postgres://user:password@host:5432/database"
 	u, err := url.Parse(d.URL)
 	switch {
-	case err != nil || unreadable(d.URL): // err would hold the URL
+	case err != nil || !observe.Readable(d.URL): // err would hold the URL
 		return &SettingError{"database-url", "DATABASE_URL", errors.New(notReadable + wanted)}
 	case u.Scheme != "postgres" && u.Scheme != "postgresql":
 		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
+	}
+	if _, err := pgxpool.ParseConfig(d.URL); err != nil {
+		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("%s; %s", observe.Scrub(err.Error()), wanted)}
 	}
 	return nil
 }
 
 const notReadable = "not a readable URL; in a user name or password / ? # @ % are written %2F %3F %23 %40 %25; "
 
-// unreadable tells a URL whose password cannot be told from the rest, so that the errors of those
-// who would use it could show a part of it.
-func unreadable(rawURL string) bool {
-	return slices.Contains(observe.Secrets(rawURL), rawURL)
-}
-
 func resolve(value *string, file, flag, env string) error {
+	*value = strings.TrimSpace(*value)
 	switch {
 	case *value != "" && file != "":
 		return &SettingError{flag, env, fmt.Errorf("set together with --%s-file (%s_FILE); one of the two is allowed", flag, env)}
@@ -141,7 +141,7 @@ func (c *Config) Resolve() error {
 	}
 	// Not for every command: doctor reports it as one finding among others.
 	if err := store.CheckURL(c.Database.URL); err != nil {
-		return &SettingError{"database-url", "DATABASE_URL", err}
+		return &SettingError{"database-url", "DATABASE_URL", errors.New(observe.Scrub(err.Error()))}
 	}
 	if err := checkAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
 		return err
@@ -164,7 +164,7 @@ func (c *Config) Resolve() error {
 		}
 		c.Consumer = host
 	}
-	return nil
+	return checkConsumer(c.Consumer)
 }
 
 // CheckStreams returns a *SettingError unless these are names of streams, at least one and each once.
@@ -177,11 +177,14 @@ func CheckStreams(names ...string) error {
 	}
 	seen := map[string]bool{}
 	for _, name := range names {
-		switch {
-		case name == "" || !utf8.ValidString(name):
-			return fault(fmt.Errorf("%q is no name of a stream", name))
-		case seen[name]:
-			return fault(fmt.Errorf("%q stands there twice", name))
+		if err := checkName(name); err != nil {
+			return fault(fmt.Errorf("%q is not the name of a stream: %w", name, err))
+		}
+		if strings.Contains(name, ",") {
+			return fault(fmt.Errorf("%q is not the name of one stream: it holds a comma", name))
+		}
+		if seen[name] {
+			return fault(fmt.Errorf("%q is listed twice", name))
 		}
 		if err := stream.CheckName(name); err != nil {
 			return fault(err)
@@ -193,13 +196,37 @@ func CheckStreams(names ...string) error {
 
 // CheckGroup returns a *SettingError unless this can be a consumer group's name.
 func CheckGroup(name string) error {
-	if name == "" || !utf8.ValidString(name) {
-		return &SettingError{"redis-group", "REDIS_GROUP", fmt.Errorf("%q is no name of a group; wanted: processor, for instance", name)}
+	if err := checkName(name); err != nil {
+		return &SettingError{"redis-group", "REDIS_GROUP", fmt.Errorf("%q is not the name of a group: %w; wanted: processor, for instance", name, err)}
 	}
 	return nil
 }
 
-// checkAddress tells an address that can never be bound from one that is taken now.
+func checkConsumer(name string) error {
+	if err := checkName(name); err != nil {
+		return &SettingError{"redis-consumer", "REDIS_CONSUMER", fmt.Errorf("%q is not the name of a consumer: %w; wanted: processor-1, for instance", name, err)}
+	}
+	return nil
+}
+
+// checkName refuses names that nobody gives on purpose, since Redis takes every one: a typing error would
+// be a stream of its own that is never fed.
+func checkName(name string) error {
+	if name == "" {
+		return errors.New("it is empty")
+	}
+	for _, r := range name {
+		if r == utf8.RuneError { // from the command line, or made of it by its parser
+			return errors.New("it is not UTF-8")
+		}
+		if !unicode.IsGraphic(r) || unicode.IsSpace(r) {
+			return fmt.Errorf("it holds %U, and white space and control characters are not allowed", r)
+		}
+	}
+	return nil
+}
+
+// checkAddress refuses an address that can never be bound, whether or not it is free now.
 func checkAddress(flag, env, address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {

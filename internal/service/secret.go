@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"processor/internal/observe"
 )
 
 // secretFile is the URL in a file whose password may change while the process runs. Its methods are safe for
@@ -34,7 +36,7 @@ func (f *secretFile) read() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	text := strings.TrimSpace(string(content))
-	if err == nil && (text == "" || unreadable(text)) {
+	if err == nil && (text == "" || !observe.Readable(text)) {
 		err = errors.New("it is empty or holds no readable URL")
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"processor/internal/schema"
 	"processor/internal/store"
 	"processor/internal/stream"
+	"processor/internal/transport"
 )
 
 // Service is a worker that has been assembled. Its fields may be read while it runs.
@@ -89,10 +90,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis) }},
 		{Name: "postgres", Check: func(ctx context.Context) error { return public(s.Store.Ping(ctx)) }},
 		{Name: "schema", Check: func(ctx context.Context) error { return s.schema.check(ctx, s.Store) }},
-	}, observe.HealthOptions{
-		Secrets: append(observe.Secrets(s.config.Redis.URL), observe.Secrets(s.config.Database.URL)...),
-		Logger:  s.logger,
-	})
+	}, observe.HealthOptions{Logger: s.logger})
 	if err := s.Registry.Register(s.Health); err != nil {
 		return fmt.Errorf("register health metrics: %w", err)
 	}
@@ -149,6 +147,7 @@ func (s *Service) Run(ctx context.Context) error {
 		"redis", observe.Redact(s.config.Redis.URL), "database", observe.Redact(s.config.Database.URL),
 		"streams", s.config.Streams, "group", s.config.Group, "consumer", s.config.Consumer,
 		"http", s.Addr())
+	s.warnOfTransport()
 
 	// Probes and metrics stay up while the last batches finish.
 	around, stopAround := context.WithCancel(context.WithoutCancel(ctx))
@@ -168,6 +167,21 @@ func (s *Service) Run(ctx context.Context) error {
 	s.logger.Info("stopped", "ledger", s.Ledger.Snapshot())
 	s.Store.Close()
 	return errors.Join(serveErr, profileErr, s.redis.Close())
+}
+
+// warnOfTransport logs which connections others in the network can read or answer.
+func (s *Service) warnOfTransport() {
+	var attributes []any
+	add := func(server string, problem *transport.Problem) {
+		if problem != nil {
+			attributes = append(attributes, slog.Group(server, "problem", problem.Text, "hint", problem.Fix))
+		}
+	}
+	add("redis", transport.Redis(s.config.Redis.URL))
+	add("postgres", transport.Postgres(s.config.Database.URL))
+	if len(attributes) > 0 {
+		s.logger.Warn("connections are not protected by verified TLS", attributes...)
+	}
 }
 
 // Close releases a Service that is not to be run.

@@ -324,6 +324,13 @@ func TestService_DeadLettersWhatCannotBeARow(t *testing.T) {
 	require.Equal(t, observe.LedgerSnapshot{Read: 56, Inserted: 50, DeadLettered: 6}, s.Ledger.Snapshot())
 	require.Equal(t, "50", r.rows())
 	require.Zero(t, r.pending())
+	details := map[string]any{}
+	letters, err := r.client.XRange(t.Context(), stream.DeadKey(r.stream), "-", "+").Result()
+	require.NoError(t, err)
+	for _, l := range letters {
+		details[fmt.Sprint(l.Values[stream.FieldSourceID])] = l.Values[stream.FieldDetail]
+	}
+	require.Equal(t, "not_json: the entry has no field payload", details[noPayload])
 	require.ElementsMatch(t, []string{
 		"not_json: " + ids[0], "missing_key: " + ids[1], "out_of_range: " + ids[2], "malformed_sentinel: " + ids[3],
 		"rejected_by_database: " + ids[4], "not_json: " + noPayload,

@@ -15,7 +15,7 @@ func FuzzWriter(f *testing.F) {
 		f.Add([]byte(r.Entry.Payload))
 	}
 	for _, attributes := range []string{
-		`{"a":1e131071,"b":1e-16383,"c":-0,"d":0.1E5,"e":0e99999}`,
+		`{"a":1.7976931348623157e+308,"b":5e-324,"c":-0,"d":0.1E5,"e":0e320}`,
 		`{"a":` + strings.Repeat("9", 131072) + `}`,
 		`{"a":"\ud83d\ude9a\u0001\\u0000\/","\u00e9\"":[[],{},null]}`,
 		`{"":{"":{"__bigint":"-1"}},"__bigint":1}`,

@@ -1,0 +1,90 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/observe"
+)
+
+// startAt is start with a level of the log.
+func (r *rig) startAt(level slog.Level) (s *Service, stop func()) {
+	s, err := New(r.t.Context(), r.config, observe.BuildInfo{Version: "test"}, observe.NewLogger(r.log, level))
+	require.NoError(r.t, err)
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = func() {
+		cancel()
+		require.NoError(r.t, within(r.t, done))
+	}
+	return s, stop
+}
+
+// A trigger's message may hold device and coordinates. They reach the debug log, and neither /readyz nor the
+// log above it, whatever class the error has.
+func TestService_KeepsMessagesOfTheDatabaseToItself(t *testing.T) {
+	for state, class := range map[string]string{"P0001": "unexpected", "42P01": "schema"} {
+		t.Run(class, func(t *testing.T) {
+			r := newRig(t)
+			r.config.ShutdownTimeout = 0
+			r.sql(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+				BEGIN RAISE EXCEPTION 'device % is at % %', NEW.device_id, NEW.latitude, NEW.longitude
+					USING ERRCODE = '` + state + `', DETAIL = 'detail of ' || NEW.latitude, HINT = 'hint of ' || NEW.latitude, CONSTRAINT = 'refused'; END $$`)
+			r.sql(`CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`)
+			payloads := r.publish(1, 1)
+			var sent struct {
+				Device    string      `json:"device_id"`
+				Latitude  json.Number `json:"latitude"`
+				Longitude json.Number `json:"longitude"`
+			}
+			require.NoError(t, json.Unmarshal(payloads[0].Payload, &sent))
+			secrets := []string{sent.Device, sent.Latitude.String(), sent.Longitude.String()}
+
+			s, stop := r.startAt(slog.LevelInfo)
+			r.eventually("not ready because of it", func() bool {
+				code, body := r.get(s, "/readyz")
+				return code == 503 && strings.Contains(body, "SQLSTATE "+state)
+			})
+			r.eventually("it is logged", func() bool { return strings.Contains(r.log.String(), "SQLSTATE "+state+", constraint refused") })
+			_, body := r.get(s, "/readyz")
+			stop()
+			for _, secret := range secrets {
+				require.NotContains(t, body, secret)
+				require.NotContains(t, r.log.String(), secret)
+			}
+
+			_, stop = r.startAt(slog.LevelDebug)
+			r.eventually("the message is logged", func() bool {
+				return strings.Contains(r.log.String(), "device "+secrets[0]+" is at "+secrets[1]+" "+secrets[2])
+			})
+			stop()
+		})
+	}
+}
+
+func TestService_WarnsOfPlainTextToOtherMachines(t *testing.T) {
+	r := newRig(t)
+	warnings := func() int {
+		return strings.Count(r.log.String(), `"level":"warn","msg":"connections are not protected by verified TLS"`)
+	}
+	s, stop := r.startAt(slog.LevelInfo)
+	r.eventually("ready", func() bool { code, _ := r.get(s, "/readyz"); return code == 200 })
+	stop()
+	require.Zero(t, warnings(), "nothing leaves this machine")
+
+	r.config.ShutdownTimeout = 0
+	r.config.Redis.URL, r.config.Database.URL = "redis://u:s3cret@cache.invalid", "postgres://u:s3cret@db.invalid/gps?sslmode=require"
+	_, stop = r.startAt(slog.LevelInfo)
+	r.eventually("it is logged", func() bool { return warnings() == 1 })
+	stop()
+	require.Contains(t, r.log.String(), `"redis":{"problem":"passwords and positions go to cache.invalid as plain text","hint":"use rediss://`)
+	require.Contains(t, r.log.String(), `"postgres":{"problem":"the certificate of db.invalid is not verified","hint":"add sslmode=verify-full`)
+	require.NotContains(t, r.log.String(), "s3cret")
+	require.Equal(t, 1, warnings())
+}
