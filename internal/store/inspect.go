@@ -135,23 +135,6 @@ func (i *Inspector) Columns(ctx context.Context) ([]Column, error) {
 	return columns, nil
 }
 
-// WrittenColumns are the columns that the statements of package db write, with the types that
-// they send.
-func WrittenColumns() []Column {
-	return []Column{
-		{Name: "device_id", Type: "text"},
-		{Name: "ts", Type: "timestamp with time zone"},
-		{Name: "latitude", Type: "double precision"},
-		{Name: "longitude", Type: "double precision"},
-		{Name: "altitude", Type: "real"},
-		{Name: "angle", Type: "real"},
-		{Name: "speed", Type: "real"},
-		{Name: "satellites", Type: "smallint"},
-		{Name: "priority", Type: "smallint"},
-		{Name: "attributes", Type: "jsonb"},
-	}
-}
-
 // PrimaryKey lists the columns of the primary key of positions in order; none where it has none.
 func (i *Inspector) PrimaryKey(ctx context.Context) ([]string, error) {
 	names, err := i.queries.InspectPrimaryKey(ctx)

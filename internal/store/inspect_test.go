@@ -2,14 +2,12 @@ package store
 
 import (
 	"context"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"processor/db"
 	"processor/internal/position"
 	"processor/internal/servertest"
 )
@@ -115,31 +113,4 @@ func TestInspector_ListsMissingMigrations(t *testing.T) {
 	missing, err = i.MissingMigrations(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{all[len(all)-1].Name}, missing)
-}
-
-func TestWrittenColumns_AreThoseOfTheGeneratedCode(t *testing.T) {
-	types := map[string]reflect.Type{
-		"text":                     reflect.TypeFor[string](),
-		"timestamp with time zone": reflect.TypeFor[time.Time](),
-		"double precision":         reflect.TypeFor[float64](),
-		"real":                     reflect.TypeFor[float32](),
-		"smallint":                 reflect.TypeFor[int16](),
-		"jsonb":                    reflect.TypeFor[[]byte](),
-	}
-	params := reflect.TypeFor[db.CopyPositionsParams]()
-	columns := WrittenColumns()
-	require.Len(t, columns, params.NumField())
-	for n, column := range columns {
-		field := params.Field(n)
-		require.True(t, strings.EqualFold(field.Name, strings.ReplaceAll(column.Name, "_", "")), "%s is not %s", field.Name, column.Name)
-		require.Equal(t, types[column.Type], field.Type, column.Name)
-	}
-
-	url := migrated(t)
-	found, err := inspector(t, url).Columns(t.Context())
-	require.NoError(t, err)
-	for n := range columns {
-		require.Equal(t, columns[n].Type, found[n].Type, columns[n].Name)
-		require.Equal(t, columns[n].Name, found[n].Name)
-	}
 }
