@@ -13,6 +13,7 @@ const namespace = "processor"
 // Values of the label `path` of Metrics.BatchWrite.
 const (
 	PathCopy   = "copy"
+	PathInsert = "insert"
 	PathUpsert = "upsert"
 )
 
@@ -100,6 +101,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 		reg: reg,
 	}
 	m.BatchWrite.WithLabelValues(PathCopy)
+	m.BatchWrite.WithLabelValues(PathInsert)
 	m.BatchWrite.WithLabelValues(PathUpsert)
 
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
