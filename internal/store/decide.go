@@ -33,7 +33,8 @@ const (
 
 // facts are what decide knows beside the segment.
 type facts struct {
-	careful bool // errors without a rule were met lately, or the rows were parked before
+	careful bool // errors without a rule were met lately
+	parked  bool // the rows were parked before
 	doubt   bool // several rows were refused one by one, and none of the batch is stored yet
 	spent   bool // enough attempts or time were spent on bisecting this batch
 }
@@ -58,7 +59,7 @@ const maxPatience = 4
 // patience is how many attempts fail before an answer is taken to concern some of the rows alone.
 func patience(a answer, f facts) int {
 	switch {
-	case a == limit, f.careful && a == unexpected:
+	case a == limit, f.parked, f.careful && a == unexpected:
 		return 1
 	case a == busy:
 		return maxPatience

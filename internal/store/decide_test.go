@@ -61,8 +61,12 @@ func rules() []rule {
 		add(a, "many", times(patient)+", none of several rows is stored", defers, many(tried(patient)), facts{doubt: true})
 		add(a, "many", times(patient)+", enough was spent", defers, many(tried(patient)), facts{spent: true})
 	}
-	add(unexpected, "many", "once, met lately or parked before", split, many(tried(1)), facts{careful: true})
-	add(unexpected, "one", "once, met lately or parked before", defers, one(tried(1)), facts{careful: true})
+	add(unexpected, "many", "once, met lately", split, many(tried(1)), facts{careful: true})
+	add(unexpected, "one", "once, met lately", defers, one(tried(1)), facts{careful: true})
+	for _, a := range []answer{unexpected, schema, busy, slow} {
+		add(a, "many", "once, parked before", split, many(tried(1)), facts{parked: true})
+		add(a, "one", "once, parked before", defers, one(tried(1)), facts{parked: true})
+	}
 	return all
 }
 

@@ -36,10 +36,14 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 	}
 	spent := k.know().spent
 	var retry []segment
+	retried := k.retried
 	for _, f := range aside {
 		switch {
 		case f.why == badRow && !proven && memory.suspect(reasonOf(f.err)):
 			held = append(held, f)
+		case f.why == badRow && f.suspected:
+			// It was refused while the table took nothing, and now the table takes others.
+			retry = append(retry, segment{rows: f.rows, path: PathUpsert})
 		case len(f.rows) > 1 && (f.why == badRow || proven && !spent && !k.batch.Parked):
 			k.facts.doubt = false // the rows may well be at fault, so they are bisected to the end
 			k.push(segment{rows: f.rows, path: PathUpsert, failures: patience(f.why, facts{})})
@@ -48,6 +52,7 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 		case k.batch.Single && f.why == unexpected && memory.committedSince(time.Now().Add(-recently)):
 			k.result.Rejected = append(k.result.Rejected, rejection(int(f.rows[0]), Unexpected, f.err))
 		case proven && !k.retried && f.why != limit && f.why != unexpected:
+			retried = true // the server or the schema may be well again
 			retry = append(retry, segment{rows: f.rows, path: PathUpsert, failures: maxPatience})
 		case proven, k.batch.Parked && (f.why == limit || f.why == unexpected):
 			k.park(f.rows, publicError{f.err})
@@ -55,10 +60,8 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 			held = append(held, f)
 		}
 	}
-	if len(retry) > 0 {
-		k.retried = true // the server or the schema may be well again
-		k.push(retry...)
-	}
+	k.retried = retried
+	k.push(retry...)
 	if len(k.stack) > 0 {
 		k.aside = held // more is known when those are bisected
 		return nil

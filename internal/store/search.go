@@ -85,6 +85,8 @@ type refusal struct {
 	err  error
 	// noted: the memory has counted the rows as rejected.
 	noted bool
+	// suspected: the schema was suspected then, see memory.
+	suspected bool
 }
 
 // trial is rows tried in a search.

@@ -17,7 +17,7 @@ const (
 // whether the server takes anything.
 const maxAlone = 3
 
-// parkedRows is how many parked rows are sent together.
+// parkedRows is how many parked rows are sent together while none is refused.
 const parkedRows = 32
 
 // work is one Write on its way.
@@ -64,7 +64,7 @@ func (w *Writer) begin(batch Batch) *work {
 	k := &work{batch: batch, began: now, facts: facts{doubt: true}, spent: effort{began: now}}
 	k.order = w.sorter.sort(batch.Positions)
 	if batch.Parked {
-		k.facts.careful = true
+		k.facts.parked = true
 		k.push(w.planParked(k)...)
 		return k
 	}
@@ -100,7 +100,7 @@ func (w *Writer) planParked(k *work) []segment {
 	var plan []segment
 	now, _ := portions(k.batch.Positions, k.order, dayOfTime(time.Now()), func(int64) bool { return true })
 	for _, portion := range now {
-		for rows := range slices.Chunk(portion, parkedRows) {
+		for rows := range slices.Chunk(portion, w.part) {
 			plan = append(plan, segment{rows: rows, path: PathUpsert})
 		}
 	}

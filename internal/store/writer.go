@@ -13,10 +13,11 @@ type Writer struct {
 	sorter sorter
 	sender *sender
 	turn   int // which part of parked rows comes first
+	part   int // how many parked rows are sent together
 }
 
 // NewWriter returns a Writer on the store's connections. It needs no closing.
-func (s *Store) NewWriter() *Writer { return &Writer{store: s, sender: newSender()} }
+func (s *Store) NewWriter() *Writer { return &Writer{store: s, sender: newSender(), part: parkedRows} }
 
 // Write stores each position of the batch as a row: new, merged into the row with its key, or there
 // already. It returns when every position is committed, rejected or parked; while the server is
@@ -48,7 +49,7 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 		w.store.memory.careful(BadRow)
 	}
 	if batch.Parked {
-		w.turn += k.spent.attempts
+		w.turnTo(k)
 	}
 	return k.result, nil
 }
@@ -62,6 +63,9 @@ func (w *Writer) next(ctx context.Context, k *work, pause *backoff.ExponentialBa
 	}
 	if r.err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	for i := range r.found {
+		r.found[i].suspected = w.suspected(r.found[i].why, r.found[i].err)
 	}
 	k.add(r)
 	a := answerTo(r.err, s.path)
@@ -87,9 +91,14 @@ func (w *Writer) next(ctx context.Context, k *work, pause *backoff.ExponentialBa
 		fresh := s.path != PathUpsert && (a == badRow || a == crowded)
 		k.push(parts(s, fresh, k.batch.Positions)...)
 	case reject, defers:
-		k.setAside(refusal{rows: s.rows, why: a, err: r.err})
+		k.setAside(refusal{rows: s.rows, why: a, err: r.err, suspected: w.suspected(a, r.err)})
 	}
 	return nil
+}
+
+// suspected reports whether the schema is suspected to be at fault for a rejection.
+func (w *Writer) suspected(why answer, err error) bool {
+	return why == badRow && w.store.memory.suspect(reasonOf(err))
 }
 
 // note counts what an attempt met.
@@ -113,6 +122,16 @@ func (w *Writer) note(k *work, s *segment, a answer, err error) {
 		k.spent.refusals++
 	}
 	w.count(Classify(err), err)
+}
+
+// turnTo lets another part of parked rows come first next time, and makes the parts smaller while they
+// are refused: bisecting might take longer than one Write of them may.
+func (w *Writer) turnTo(k *work) {
+	w.turn += k.spent.attempts
+	w.part = min(2*w.part, parkedRows)
+	if k.spent.refusals > 0 {
+		w.part = max(w.part/8, 1)
+	}
 }
 
 // count tells metrics of a failed attempt.
