@@ -170,22 +170,30 @@ func TestWriter_TriesTheRestFirst(t *testing.T) {
 				s := open(t, url, Options{})
 				w := s.NewWriter()
 				second := 0
+				var last []position.Position
 				write := func() Result {
 					batch := devices(200)
 					for i := range batch {
 						batch[i].Timestamp = batch[i].Timestamp.Add(time.Duration(second) * time.Second)
 					}
 					second++
+					last = batch
 					got, err := w.Write(t.Context(), Batch{Positions: batch})
 					require.NoError(t, err)
 					return got
 				}
 				for range 3 {
 					got := write()
-					require.Equal(t, 200-bad, got.Inserted)
-					require.Equal(t, bad, len(got.Parked)+len(got.Rejected))
+					require.GreaterOrEqual(t, got.Inserted, 200-bad-16, "the others of a small part may be parked with it")
 					if state != "54000" {
 						require.Empty(t, got.Rejected)
+					}
+					parked := pick(Batch{Positions: last}, got.Parked)
+					for stored := got.Inserted; stored < 200-bad; {
+						got, err := w.Write(t.Context(), parked)
+						require.NoError(t, err)
+						stored += got.Inserted
+						parked = pick(parked, got.Parked)
 					}
 				}
 				require.True(t, s.Healthy())
@@ -318,10 +326,7 @@ func TestWriter_RejectsADeviceOfWhichEveryRowIsBad(t *testing.T) {
 	require.Len(t, got.Parked, 100, "still nothing proves the schema")
 	_, err = w.Write(t.Context(), Batch{Positions: []position.Position{at("good", 1, 1, `{}`)}})
 	require.NoError(t, err)
-	got, err = s.NewWriter().Write(t.Context(), parked)
-	require.NoError(t, err)
-	require.Empty(t, got.Parked)
-	require.Len(t, got.Rejected, 100)
+	require.Len(t, writeParked(t, s.NewWriter(), parked).Rejected, 100)
 	require.True(t, s.Healthy())
 }
 

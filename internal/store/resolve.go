@@ -51,7 +51,7 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 			k.result.Rejected = append(k.result.Rejected, rejection(int(f.rows[0]), BadRow, f.err))
 		case k.batch.Single && f.why == unexpected && memory.committedSince(time.Now().Add(-recently)):
 			k.result.Rejected = append(k.result.Rejected, rejection(int(f.rows[0]), Unexpected, f.err))
-		case proven && !k.retried && f.why != limit && f.why != unexpected:
+		case proven && !k.retried && (k.cycle > 0 || f.why != limit && f.why != unexpected):
 			retried = true // the server or the schema may be well again
 			retry = append(retry, segment{rows: f.rows, path: PathUpsert, failures: maxPatience})
 		case proven, k.batch.Parked && (f.why == limit || f.why == unexpected):

@@ -604,7 +604,11 @@ func TestWriter_KeepsBigintsAndBuffersExactly(t *testing.T) {
 
 // writeAll writes the batch, and what is parked of it until nothing is.
 func writeAll(t testing.TB, w *Writer, batch []position.Position) (total Result) {
-	for b := (Batch{Positions: batch}); len(b.Positions) > 0; b = pick(b, total.Parked) {
+	return writeParked(t, w, Batch{Positions: batch})
+}
+
+func writeParked(t testing.TB, w *Writer, b Batch) (total Result) {
+	for ; len(b.Positions) > 0; b = pick(b, total.Parked) {
 		got, err := w.Write(t.Context(), b)
 		require.NoError(t, err)
 		total.Inserted += got.Inserted
