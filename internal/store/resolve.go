@@ -54,7 +54,7 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 		case proven && !k.retried && (k.cycle > 0 || f.why != limit && f.why != unexpected):
 			retried = true // the server or the schema may be well again
 			retry = append(retry, segment{rows: f.rows, path: PathUpsert, failures: maxPatience})
-		case proven, k.batch.Parked && (f.why == limit || f.why == unexpected):
+		case proven, k.batch.Parked && f.why != schema:
 			k.park(f.rows, publicError{f.err})
 		default:
 			held = append(held, f)

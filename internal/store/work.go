@@ -148,7 +148,7 @@ func (k *work) know() facts {
 
 // late reports whether a Write of parked rows has taken long enough.
 func (k *work) late() bool {
-	return k.batch.Parked && k.spent.attempts > 0 && time.Since(k.spent.began) >= maxBisected
+	return k.batch.Parked && k.cycle == 0 && k.spent.attempts > 0 && time.Since(k.spent.began) >= maxBisected
 }
 
 func (k *work) park(rows []int32, err error) {
