@@ -31,7 +31,6 @@ WITH written AS (
         priority,
         attributes
     )
-    -- unnest in the select list: all arrays advance together, and sqlc can type it.
     SELECT
         unnest($1::text[]),
         unnest($2::timestamptz[]),
@@ -45,14 +44,32 @@ WITH written AS (
         unnest($10::jsonb[])
     ON CONFLICT (device_id, ts) DO UPDATE
     SET attributes = excluded.attributes || positions.attributes
-    WHERE positions.attributes IS DISTINCT FROM excluded.attributes || positions.attributes
+    WHERE positions.attributes <> excluded.attributes
+      AND positions.attributes IS DISTINCT FROM excluded.attributes || positions.attributes
     -- A row version that an INSERT made has no xmax; one that ON CONFLICT made carries the
     -- lock of the version before it.
     RETURNING (xmax = 0)::boolean AS inserted
 )
 SELECT
     count(*) FILTER (WHERE inserted) AS inserted,
-    count(*) FILTER (WHERE NOT inserted) AS merged
+    count(*) FILTER (WHERE NOT inserted) AS merged,
+    (
+        EXISTS (
+            SELECT
+            FROM pg_catalog.pg_class AS c
+            WHERE c.oid = 'positions'::regclass
+              AND (c.relrowsecurity OR c.relhasrules OR c.relkind NOT IN ('r', 'p'))
+        )
+        OR EXISTS (
+            SELECT
+            FROM pg_catalog.pg_trigger AS t
+            JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+            WHERE t.tgrelid = 'positions'::regclass
+              AND NOT t.tgisinternal
+              AND n.nspname NOT IN ('_timescaledb_functions', '_timescaledb_internal')
+        )
+    )::boolean AS watched
 FROM written
 `
 
@@ -78,6 +95,7 @@ type UpsertPositionsParams struct {
 type UpsertPositionsRow struct {
 	Inserted int64
 	Merged   int64
+	Watched  bool
 }
 
 // The safe way: any redelivery, in any order, leaves the same rows. No key may stand twice in
@@ -86,7 +104,11 @@ type UpsertPositionsRow struct {
 //
 // Where two different records share a key, the values of the first stand, and the later one
 // adds the attributes that the first lacked: the right side of || wins. Where it adds none,
-// WHERE keeps the row as it is, without a dead tuple.
+// WHERE keeps the row as it is, without a dead tuple: equal attributes, which is what a replay brings, are
+// told by comparing them, and only others are merged to see whether anything would change.
+//
+// watched: a trigger, a rule or row-level security may have swallowed rows, or deleted them afterwards, so
+// the counts prove nothing and the caller looks for the rows with MissingPositions.
 func (q *Queries) UpsertPositions(ctx context.Context, arg []UpsertPositionsParams) *UpsertPositionsBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {
@@ -119,7 +141,7 @@ func (b *UpsertPositionsBatchResults) QueryRow(f func(int, UpsertPositionsRow, e
 			continue
 		}
 		row := b.br.QueryRow()
-		err := row.Scan(&i.Inserted, &i.Merged)
+		err := row.Scan(&i.Inserted, &i.Merged, &i.Watched)
 		if f != nil {
 			f(t, i, err)
 		}

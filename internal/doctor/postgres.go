@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"processor/internal/column"
 	"processor/internal/inspect"
 	"processor/internal/schema"
 	"processor/internal/store"
@@ -192,7 +193,7 @@ func (r *report) schema(s *schema.State) {
 // columns warns of columns that hold what the worker writes and are not what the migrations make.
 func (r *report) columns(columns []schema.ColumnState) {
 	var differs, fixes []string
-	for _, want := range schema.Columns() {
+	for _, want := range column.All() {
 		for _, c := range columns {
 			if c.Name == want.Name && c.Type != want.Type {
 				differs = append(differs, fmt.Sprintf("column %s is %s, not %s: it holds each value, but COPY cannot be used, only the slower upsert", c.Name, c.Type, want.Type))
@@ -208,7 +209,7 @@ func (r *report) columns(columns []schema.ColumnState) {
 		r.warn("columns", strings.Join(differs, "; "), strings.Join(fixes, "; "))
 		return
 	}
-	r.ok("columns", "all %d are there, with the right types", len(schema.Columns()))
+	r.ok("columns", "all %d are there, with the right types", len(column.All()))
 }
 
 func (r *report) timescale(installed string) {

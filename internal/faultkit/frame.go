@@ -123,7 +123,8 @@ func postgresFrames(r *bufio.Reader) func() (Frame, error) {
 		case 'P': // Parse: name, query
 			name, rest := cString(body)
 			query, _ := cString(rest)
-			statements[name] = strings.Contains(query, "name: UpsertPositions ") // sqlc heads each query with its name
+			// sqlc heads each query with its name.
+			statements[name] = strings.Contains(query, "name: UpsertPositions ") || strings.Contains(query, "name: InsertPositions ")
 		case 'B': // Bind: portal, name
 			_, rest := cString(body)
 			name, _ := cString(rest)

@@ -16,7 +16,7 @@ import (
 )
 
 // held is logged when a batch has to wait.
-const held = "positions cannot be written; the batch is held and tried again"
+const held = "database unavailable; retrying the batch"
 
 // leastRights makes a role that may do what the worker needs and nothing else, and gives it to
 // the next worker. It returns the role's name.
@@ -100,7 +100,7 @@ func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 			for _, line := range w.lines(held)[1:] {
 				require.NotEqual(t, w.lines(held)[0]["class"], line["class"], "once, however long it lasts")
 			}
-			require.Len(t, w.lines("positions are written again"), 1)
+			require.Len(t, w.lines("database available again"), 1)
 			require.Equal(t, 2000, w.stop().Inserted)
 			switch name {
 			case "dropped column", "column of another type": // the fix lost what was there
@@ -237,7 +237,7 @@ func TestUnavailable_SameBatchAgain(t *testing.T) {
 			r.awaitDrained()
 			Until(t, "ready again", w.ready)
 			require.Len(t, w.lines(held), 1, "once, however long it lasts")
-			require.Len(t, w.lines("positions are written again"), 1)
+			require.Len(t, w.lines("database available again"), 1)
 			l := w.stop()
 			require.Equal(t, 101, l.Read, "nothing was delivered twice")
 			require.Equal(t, 101, l.Inserted+l.Unchanged)

@@ -13,6 +13,7 @@ const namespace = "processor"
 // Values of the label `path` of Metrics.BatchWrite.
 const (
 	PathCopy   = "copy"
+	PathInsert = "insert"
 	PathUpsert = "upsert"
 )
 
@@ -57,7 +58,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 			"Positions in one batch. Worry when it sits at --batch-size: the worker has a backlog.",
 			prometheus.ExponentialBuckets(1, 2, 14)),
 		BatchWrite: prometheus.NewHistogramVec(histogramOpts("batch_write_seconds",
-			"Seconds to write and commit one batch, by path: copy (fresh entries) or upsert (redelivered ones). Worry when p99 passes 1 s.",
+			"Seconds to write and commit one batch, by path: copy (many fresh entries), insert (few fresh entries) or upsert (redelivered ones). Worry when p99 passes 1 s.",
 			prometheus.ExponentialBuckets(0.0005, 2, 15)), []string{"path"}),
 		WriteErrors: counterVec("write_errors_total",
 			"Writes that failed, by class of the database error. Worry when any class keeps growing.", "class"),
@@ -102,6 +103,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 		reg: reg,
 	}
 	m.BatchWrite.WithLabelValues(PathCopy)
+	m.BatchWrite.WithLabelValues(PathInsert)
 	m.BatchWrite.WithLabelValues(PathUpsert)
 
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{

@@ -67,7 +67,7 @@ func TestNewMetrics_TwiceOnOneRegistryIsAnError(t *testing.T) {
 
 func TestMetrics_ClosedLabelsAreThereFromTheStart(t *testing.T) {
 	reg, m := newMetrics(t)
-	require.Equal(t, 2, testutil.CollectAndCount(m.BatchWrite), "copy and upsert")
+	require.Equal(t, 3, testutil.CollectAndCount(m.BatchWrite), "copy, insert and upsert")
 	n, err := testutil.GatherAndCount(reg, "processor_positions_total")
 	require.NoError(t, err)
 	require.Equal(t, 4, n, "outcomes")

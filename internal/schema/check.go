@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"processor/db"
+	"processor/internal/column"
 )
 
 // State is what the catalog says of a session and of the table positions.
@@ -244,7 +245,7 @@ func kindName(kind string) string {
 }
 
 func (s *State) columnProblems(add addProblem) {
-	written := Columns()
+	written := column.All()
 	for _, want := range written {
 		at := slices.IndexFunc(s.Columns, func(c ColumnState) bool { return c.Name == want.Name })
 		if at < 0 {
@@ -252,7 +253,7 @@ func (s *State) columnProblems(add addProblem) {
 			continue
 		}
 		is := &s.Columns[at]
-		if is.Type != want.Type && !slices.Contains(want.holds, is.Type) {
+		if is.Type != want.Type && !slices.Contains(want.Holds, is.Type) {
 			add(TopicColumns, fmt.Sprintf("column %s is %s, not %s", want.Name, is.Type, want.Type),
 				"give column "+want.Name+" the type "+want.Type)
 		}
@@ -265,7 +266,7 @@ func (s *State) columnProblems(add addProblem) {
 		add(TopicColumns, "column "+ingestedAt+" is missing", addColumn(ingestedAt, "timestamp with time zone, NOT NULL, with the default now()"))
 	}
 	for _, c := range s.Columns {
-		known := slices.ContainsFunc(written, func(w Column) bool { return w.Name == c.Name })
+		known := slices.ContainsFunc(written, func(w column.Column) bool { return w.Name == c.Name })
 		if !known && c.NotNull && !c.HasDefault && !c.Generated {
 			add(TopicColumns, fmt.Sprintf("column %s is NOT NULL without a default, so that no row can be written", c.Name),
 				"let column "+c.Name+" be null, or give it a default")

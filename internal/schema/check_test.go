@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/column"
 	"processor/internal/schema"
 	"processor/internal/servertest"
 )
@@ -23,7 +24,7 @@ func healthy() schema.State {
 		Hypertable: true,
 		Columns:    []schema.ColumnState{{Name: "ingested_at", Type: "timestamp with time zone", NotNull: true, HasDefault: true}},
 	}
-	for _, c := range schema.Columns() {
+	for _, c := range column.All() {
 		s.Columns = append(s.Columns, schema.ColumnState{Name: c.Name, Type: c.Type, NotNull: true})
 	}
 	return s

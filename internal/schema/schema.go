@@ -14,32 +14,6 @@ import (
 // Table is the name of the table, in whichever schema the search path finds it.
 const Table = "positions"
 
-// Column is a column that the worker writes.
-type Column struct {
-	Name string
-	// Type is what the worker sends, as PostgreSQL spells it.
-	Type string
-	// holds are further types that take each value of Type as it is.
-	holds []string
-}
-
-// Columns lists the columns that the statements of package db write, in their order.
-func Columns() []Column {
-	real, small := []string{"double precision"}, []string{"integer", "bigint"}
-	return []Column{
-		{Name: "device_id", Type: "text", holds: []string{"character varying"}},
-		{Name: "ts", Type: "timestamp with time zone"},
-		{Name: "latitude", Type: "double precision"},
-		{Name: "longitude", Type: "double precision"},
-		{Name: "altitude", Type: "real", holds: real},
-		{Name: "angle", Type: "real", holds: real},
-		{Name: "speed", Type: "real", holds: real},
-		{Name: "satellites", Type: "smallint", holds: small},
-		{Name: "priority", Type: "smallint", holds: small},
-		{Name: "attributes", Type: "jsonb"},
-	}
-}
-
 // ingestedAt is filled in by the server.
 const ingestedAt = "ingested_at"
 

@@ -4,108 +4,89 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"processor/db"
+	"processor/internal/position"
 )
 
 // errTimeout: the rows were sent, and not written within WriteTimeout.
 var errTimeout = errors.New("not written within the write timeout")
 
-// attempt sends the rows in one transaction and adds the counts to r once it is committed.
-func (w *Writer) attempt(ctx context.Context, rows []int32, r *Result) error {
+// reply is what came of one attempt.
+type reply struct {
+	Result           // counts of what is committed and there
+	found  []refusal // single rows, where the others are stored
+	err    error     // none of the segment is stored, or nobody knows
+}
+
+// attempt sends a segment in one transaction over a connection that it takes from the pool for as long: errors
+// of the commit are read after the results, when the pool would have given the connection to another.
+func (w *Writer) attempt(ctx context.Context, positions []position.Position, s segment) reply {
 	if err := w.store.paused(); err != nil {
-		return err
+		return reply{err: notSent{err}}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, w.store.opts.WriteTimeout, errTimeout)
 	defer cancel()
-	// A connection of its own for the attempt: errors of the commit are read after the results,
-	// when the pool would have given the connection to somebody else.
 	conn, err := w.store.pool.Acquire(ctx)
 	if err != nil {
-		return notSent{fmt.Errorf("connect to PostgreSQL: %w", err)}
+		return reply{err: notSent{fmt.Errorf("connect to PostgreSQL: %w", err)}}
 	}
 	defer conn.Release()
-
-	send := w.send
-	if w.careful && len(rows) > 1 {
-		send = w.isolate
+	r := w.sendOn(ctx, conn, positions, s)
+	if r.err != nil && errors.Is(context.Cause(ctx), errTimeout) {
+		r.err = fmt.Errorf("%w: %w", errTimeout, r.err)
 	}
-	return w.told(ctx, conn, send(ctx, conn.Conn(), rows, r))
+	leaveStandby(ctx, conn, r.err)
+	return r
 }
 
-// send sends all rows by one statement, or several that are one transaction.
-func (w *Writer) send(ctx context.Context, conn *pgx.Conn, rows []int32, r *Result) error {
+func (w *Writer) sendOn(ctx context.Context, conn *pgxpool.Conn, positions []position.Position, s segment) (r reply) {
 	began := time.Now()
-	path, write := PathUpsert, w.upsert
-	if w.copies(rows) {
-		path, write = PathCopy, w.copy
+	var did sent
+	if s.search && len(s.rows) > 1 {
+		did, r.found, r.err = w.sender.find(ctx, conn.Conn(), s.path, positions, s.rows)
+	} else {
+		did, r.err = w.sender.send(ctx, conn.Conn(), s.path, positions, s.rows)
 	}
-	inserted, merged, err := write(ctx, conn, rows)
-	if err != nil {
-		return err
+	if r.err != nil {
+		r.found = nil
+		return r
 	}
-	w.wrote(path, len(rows), began)
-	r.Inserted += inserted
-	r.Merged += merged
-	r.Unchanged += len(rows) - inserted - merged
-	return nil
-}
-
-// told looks at an error of a connection before that goes back to the pool.
-func (w *Writer) told(ctx context.Context, conn *pgxpool.Conn, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
-		err = fmt.Errorf("%w: %w", errTimeout, err)
+	rows := s.rows
+	if len(r.found) > 0 {
+		rows = slices.DeleteFunc(slices.Clone(s.rows), func(row int32) bool {
+			return slices.ContainsFunc(r.found, func(f refusal) bool { return f.rows[0] == row })
+		})
 	}
-	leaveStandby(ctx, conn, err)
-	return err
-}
-
-// copies reports whether the rows go by COPY.
-func (w *Writer) copies(rows []int32) bool {
-	// A small part of a divided batch may well be refused: a COPY costs a round trip more then.
-	small := len(rows) < len(w.order) && len(rows) <= fewRows
-	return w.byCopy && !small && !w.repeats(rows)
+	if did.watched && len(rows) > 0 {
+		absent, err := missing(ctx, conn.Conn(), positions, rows)
+		if err != nil {
+			return reply{err: err}
+		}
+		for _, row := range absent {
+			r.found = append(r.found, refusal{rows: []int32{row}, why: unexpected, err: errNotStored})
+		}
+	}
+	there := len(s.rows) - len(r.found)
+	r.Merged = min(did.merged, there)
+	r.Inserted = min(did.inserted, there-r.Merged) // a trigger may have deleted some of them
+	r.Unchanged = there - r.Inserted - r.Merged
+	if there > 0 {
+		w.store.memory.stored(began, s.path, daysOf(positions, rows))
+		if wrote := w.store.opts.Events.Wrote; wrote != nil {
+			wrote(s.path, there, time.Since(began))
+		}
+	}
+	return r
 }
 
 // leaveStandby closes a connection to a server that has become a standby (25006). It would stay
 // usable, and every attempt would fail on it, long after the address has gone to the new primary.
 func leaveStandby(ctx context.Context, conn *pgxpool.Conn, err error) {
 	if SQLState(err) == readOnlyTransaction {
-		_ = conn.Conn().Close(ctx) // what went wrong is told by err
+		_ = conn.Conn().Close(ctx) // what went wrong is in err
 	}
-}
-
-// copy sends the rows by COPY. It returns errNotByCopy where not all of them are rows then, and
-// the upsert may do better.
-func (w *Writer) copy(ctx context.Context, conn *pgx.Conn, rows []int32) (inserted, merged int, err error) {
-	w.source.reset(w.batch.Positions, rows)
-	n, err := db.New(copyConn{conn, w.source}).CopyPositions(ctx, nil)
-	if err != nil {
-		// pgconn may return while its sender is about to read: that one stays closed for ever.
-		w.source = &copySource{}
-	}
-	switch state := SQLState(err); {
-	case state == uniqueViolation, state == invalidBinary, state == protocolViolation,
-		err == nil && int(n) != len(rows): // the WHERE of sql/copy.sql, or somebody's trigger
-		w.store.copies.refused()
-		return 0, 0, errNotByCopy
-	case err != nil:
-		return 0, 0, err
-	}
-	w.store.copies.passed()
-	return int(n), 0, nil
-}
-
-// repeats reports whether a key stands twice in rows, where equal keys are neighbours.
-func (w *Writer) repeats(rows []int32) bool {
-	for i := 1; i < len(rows); i++ {
-		if compareKeys(&w.batch.Positions[rows[i-1]], &w.batch.Positions[rows[i]]) == 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -189,8 +189,7 @@ func (b *Bench) Copy(ctx context.Context, rows *CopyRows, connections int) (took
 	began := time.Now()
 	for _, conn := range conns {
 		group.Go(func() error {
-			source := &copySource{}
-			queries := db.New(copyConn{conn, source})
+			source := newCopySource()
 			var order []int32
 			for {
 				i := int(next.Add(1)) - 1
@@ -201,8 +200,7 @@ func (b *Bench) Copy(ctx context.Context, rows *CopyRows, connections int) (took
 				for len(order) < len(batch) {
 					order = append(order, int32(len(order)))
 				}
-				source.reset(batch, order[:len(batch)])
-				if _, err := queries.CopyPositions(ctx, nil); err != nil {
+				if _, err := source.send(ctx, conn, batch, order[:len(batch)]); err != nil {
 					return fmt.Errorf("write rows by COPY: %w", err)
 				}
 			}

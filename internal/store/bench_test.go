@@ -34,21 +34,22 @@ func manyPositions() []position.Position {
 // One operation of these benchmarks is one position.
 
 func BenchmarkWriter_Sort(b *testing.B) {
-	w := &Writer{batch: Batch{Positions: manyPositions()}}
+	var sorter sorter
+	positions := manyPositions()
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		if n%len(w.batch.Positions) == 0 {
-			w.sort()
+		if n%len(positions) == 0 {
+			sorter.sort(positions)
 		}
 	}
 }
 
 func BenchmarkCopySource_Read(b *testing.B) {
-	var source copySource
+	source := newCopySource()
 	positions := manyPositions()
-	w := &Writer{batch: Batch{Positions: positions}}
-	w.sort()
-	size, err := func() (int64, error) { source.reset(positions, w.order); return io.Copy(io.Discard, &source) }()
+	var sorter sorter
+	order := sorter.sort(positions)
+	size, err := func() (int64, error) { source.reset(positions, order); return io.Copy(io.Discard, source) }()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -58,8 +59,8 @@ func BenchmarkCopySource_Read(b *testing.B) {
 		if n%len(positions) != 0 {
 			continue
 		}
-		source.reset(positions, w.order)
-		if _, err := io.Copy(io.Discard, &source); err != nil {
+		source.reset(positions, order)
+		if _, err := io.Copy(io.Discard, source); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -109,12 +110,11 @@ func TestWriter_SortsByKeyAndArrival(t *testing.T) {
 			positions = append(positions, at(id, ts))
 		}
 	}
-	w := &Writer{batch: Batch{Positions: positions}}
-	w.sort()
+	var sorter sorter
 	want := make([]int32, len(positions))
 	for i := range want {
 		want[i] = int32(i)
 	}
 	slices.SortStableFunc(want, func(a, b int32) int { return compareKeys(&positions[a], &positions[b]) })
-	require.Equal(t, want, w.order)
+	require.Equal(t, want, sorter.sort(positions))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"processor/internal/column"
 	"processor/internal/schema"
 )
 
@@ -17,22 +18,22 @@ type Class string
 // Classes of database errors. The codes are SQLSTATEs (PostgreSQL documentation, appendix A).
 const (
 	// Unavailable: the server cannot be reached or cannot serve now, or another transaction was
-	// in the way. The same batch goes again with backoff, for as long as it takes.
+	// in the way. The same batch is retried with backoff, for as long as it takes.
 	Unavailable Class = "unavailable"
-	// BadRow: a value that the table does not take. The batch is divided until the row stands
-	// alone; that row is rejected, the others land.
+	// BadRow: a value that the table does not take. The batch is bisected until the row is found;
+	// that row is rejected, the others are stored.
 	BadRow Class = "bad_row"
 	// Schema: table, column, constraint, database or right is missing, a column was added that
 	// has to be written, or a pooler in between does not keep prepared statements. The batch is
-	// held until somebody fixes it: the row is not at fault and is never rejected for this.
+	// held until it is fixed: the row is not at fault and is never rejected for this.
 	Schema Class = "schema"
-	// Limit: the batch is too much for a limit of the server. It is divided; a row that meets
-	// the limit alone waits, and is reported, but never dropped.
+	// Limit: the batch is too much for a limit of the server. It is bisected; a row that meets
+	// the limit by itself is parked and reported, never dropped.
 	Limit Class = "limit"
 	// Unexpected: an error that has no rule, such as RAISE EXCEPTION of somebody's trigger
-	// (P0001). Tried again, then divided: a row that meets it alone waits and is reported, since
+	// (P0001). Retried, then bisected: a row that meets it by itself is parked and reported, since
 	// dropping a position on a guess is worse than waiting for a person. With Batch.Single it
-	// is rejected, where the server writes others.
+	// is rejected, where the server stores others.
 	Unexpected Class = "unexpected"
 	// Canceled: the caller's context ended.
 	Canceled Class = "canceled"
@@ -54,6 +55,8 @@ func Classify(err error) Class {
 	switch {
 	case errors.As(err, &schemaErr):
 		return Schema
+	case errors.Is(err, errNotStored):
+		return Unexpected
 	case errors.As(err, &pgErr):
 		if pgErr.Code == notNullViolation && !written(pgErr.ColumnName) {
 			return Schema // somebody added the column: every row would fail
@@ -68,8 +71,8 @@ func Classify(err error) Class {
 
 // written reports whether the service writes this column of positions. An error that names no
 // column is taken to mean one of its own.
-func written(column string) bool {
-	return column == "" || slices.ContainsFunc(schema.Columns(), func(c schema.Column) bool { return c.Name == column })
+func written(name string) bool {
+	return name == "" || slices.ContainsFunc(column.All(), func(c column.Column) bool { return c.Name == name })
 }
 
 func classifyState(state string) Class {

@@ -179,11 +179,11 @@ func TestOutcomeUnknown_OnABrokenConnection(t *testing.T) {
 }
 
 func attemptOnce(t testing.TB, s *Store, fresh bool, p position.Position) error {
-	w := s.NewWriter()
-	w.batch = Batch{Positions: []position.Position{p}}
-	w.sort()
-	w.byCopy = fresh
-	return w.attempt(t.Context(), w.order, &Result{})
+	path := PathUpsert
+	if fresh {
+		path = PathCopy
+	}
+	return s.NewWriter().attempt(t.Context(), []position.Position{p}, segment{rows: []int32{0}, path: path}).err
 }
 
 func upsertOnce(t testing.TB, url string, p position.Position) error {

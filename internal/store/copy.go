@@ -3,52 +3,27 @@ package store
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
-	"math"
-	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
 
+	"processor/internal/column"
 	"processor/internal/position"
 	"processor/sql"
 )
 
-// copyConn is a connection whose CopyFrom takes the rows from source instead of the generated
-// iterator. That one boxes every value, and pgx looks up an encoder for each: nine allocations
-// and three times the CPU a row. Statement, table and columns stay those that sqlc generated.
-type copyConn struct {
-	*pgx.Conn
-	source *copySource
-}
-
-// CopyFrom implements db.DBTX.
-func (c copyConn) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, _ pgx.CopyFromSource) (int64, error) {
-	if len(columns) != copyColumns {
-		return 0, fmt.Errorf("%d columns to copy, encoder for %d: CopyPositions and copySource.append must agree", len(columns), copyColumns)
-	}
-	quoted := make([]string, len(columns))
-	for i, column := range columns {
-		quoted[i] = pgx.Identifier{column}.Sanitize()
-	}
-	statement := fmt.Sprintf(sql.Copy, table.Sanitize(), strings.Join(quoted, ", "))
-	// pgconn may return while its sender still reads from source.
-	defer c.source.close()
-	tag, err := c.PgConn().CopyFrom(ctx, c.source, statement)
-	return tag.RowsAffected(), err
-}
-
 // copySource encodes rows in COPY's binary format as they are sent: PostgreSQL documentation,
-// COPY, Binary Format. Text goes as UTF-8, which is pgx's client encoding.
+// COPY, Binary Format. Text goes as UTF-8, which is pgx's client encoding. pgx's own encoder allocates
+// nine times and takes three times the CPU a row.
 type copySource struct {
-	mu     sync.Mutex // Read is called from pgconn's sender
-	batch  []position.Position
-	rows   []int32 // still to encode
-	buf    []byte
-	pos    int // what of buf was read
-	state  copyState
-	closed bool
+	mu      sync.Mutex // Read is called from pgconn's sender
+	columns []column.Column
+	batch   []position.Position
+	rows    []int32 // still to encode
+	buf     []byte
+	pos     int // what of buf was read
+	state   copyState
 }
 
 type copyState int
@@ -57,34 +32,43 @@ const (
 	atHeader copyState = iota
 	atRows
 	atEnd
+	closed
 )
-
-// copyColumns is how many values append writes for a row.
-const copyColumns = 10
 
 // chunk is about what pgconn sends at once; a chunk only ever holds whole rows.
 const chunk = 60 << 10
+
+func newCopySource() *copySource { return &copySource{columns: column.All()} }
+
+// send copies the rows in a transaction, the connection's or one for itself, and returns how many
+// were stored. After an error the source is of no more use: pgconn may still be about to read it.
+func (s *copySource) send(ctx context.Context, conn *pgx.Conn, batch []position.Position, rows []int32) (int, error) {
+	s.reset(batch, rows)
+	defer s.close()
+	tag, err := conn.PgConn().CopyFrom(ctx, s, sql.Copy)
+	return int(tag.RowsAffected()), err
+}
 
 func (s *copySource) reset(batch []position.Position, rows []int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.batch, s.rows = batch, rows
 	s.buf, s.pos = s.buf[:0], 0
-	s.state, s.closed = atHeader, false
+	s.state = atHeader
 }
 
 // close lets go of the batch: a later Read fails.
 func (s *copySource) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.batch, s.rows, s.closed = nil, nil, true
+	s.batch, s.rows, s.state = nil, nil, closed
 }
 
 // Read implements io.Reader.
 func (s *copySource) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.state == closed {
 		return 0, io.ErrClosedPipe
 	}
 	if s.pos == len(s.buf) {
@@ -115,35 +99,10 @@ func (s *copySource) fill() {
 	}
 }
 
-// microsecondsTo2000 is where timestamptz counts from.
-const microsecondsTo2000 = 946684800_000_000
-
-// append encodes one row in the order of CopyPositions' columns.
 func (s *copySource) append(p *position.Position) {
-	b := binary.BigEndian.AppendUint16(s.buf, copyColumns)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(p.DeviceID)))
-	b = append(b, p.DeviceID...)
-	b = appendInt64(b, p.Timestamp.UnixMicro()-microsecondsTo2000)
-	b = appendInt64(b, int64(math.Float64bits(p.Latitude)))
-	b = appendInt64(b, int64(math.Float64bits(p.Longitude)))
-	b = appendFloat32(b, p.Altitude)
-	b = appendFloat32(b, p.Angle)
-	b = appendFloat32(b, p.Speed)
-	b = appendInt16(b, p.Satellites)
-	b = appendInt16(b, p.Priority)
-	b = binary.BigEndian.AppendUint32(b, uint32(1+len(p.Attributes)))
-	b = append(b, 1) // version of jsonb's binary format
-	s.buf = append(b, p.Attributes...)
-}
-
-func appendInt64(b []byte, v int64) []byte {
-	return binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), uint64(v))
-}
-
-func appendFloat32(b []byte, v float32) []byte {
-	return binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), math.Float32bits(v))
-}
-
-func appendInt16(b []byte, v uint8) []byte {
-	return append(b, 0, 0, 0, 2, 0, v)
+	b := binary.BigEndian.AppendUint16(s.buf, uint16(len(s.columns)))
+	for i := range s.columns {
+		b = s.columns[i].Encode(b, p)
+	}
+	s.buf = b
 }

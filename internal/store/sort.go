@@ -8,14 +8,20 @@ import (
 	"processor/internal/position"
 )
 
-// sort orders the batch by key and leaves positions with one key in the order they came in.
-func (w *Writer) sort() {
-	positions := w.batch.Positions
-	w.keys = w.keys[:0]
+// sorter orders the rows of a batch by key. Its buffers serve the next batch.
+type sorter struct {
+	keys  []sortKey
+	order []int32
+}
+
+// sort returns the indices of the positions ordered by key; positions with one key stay in the order in
+// which they came. The result is valid until the next call.
+func (s *sorter) sort(positions []position.Position) []int32 {
+	s.keys = s.keys[:0]
 	for i := range positions {
-		w.keys = append(w.keys, keyOf(&positions[i], int32(i)))
+		s.keys = append(s.keys, keyOf(&positions[i], int32(i)))
 	}
-	slices.SortFunc(w.keys, func(a, b sortKey) int {
+	slices.SortFunc(s.keys, func(a, b sortKey) int {
 		switch {
 		case a.head != b.head:
 			return cmp.Compare(a.head, b.head)
@@ -28,10 +34,11 @@ func (w *Writer) sort() {
 		}
 		return cmp.Or(cmp.Compare(a.ts, b.ts), cmp.Compare(a.row, b.row))
 	})
-	w.order = w.order[:0]
-	for i := range w.keys {
-		w.order = append(w.order, w.keys[i].row)
+	s.order = s.order[:0]
+	for i := range s.keys {
+		s.order = append(s.order, s.keys[i].row)
 	}
+	return s.order
 }
 
 // sortKey is a position's key in numbers: comparing those takes half the time of comparing
@@ -60,4 +67,14 @@ func compareKeys(a, b *position.Position) int {
 		return c
 	}
 	return a.Timestamp.Compare(b.Timestamp)
+}
+
+// repeats reports whether a key stands twice in rows, where equal keys are neighbours.
+func repeats(positions []position.Position, rows []int32) bool {
+	for i := 1; i < len(rows); i++ {
+		if compareKeys(&positions[rows[i-1]], &positions[rows[i]]) == 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -42,14 +42,15 @@ type Options struct {
 
 // Events are the store's calls to whoever counts.
 type Events struct {
-	// Wrote: rows were committed by one transaction, over PathCopy or PathUpsert.
+	// Wrote: rows were committed by one transaction, over one of the paths.
 	Wrote func(path string, rows int, took time.Duration)
 	// Failed: one attempt failed; of class BadRow, a batch had rows that were rejected.
 	Failed func(class Class)
 	// CommitUnknown: an attempt broke off after it was sent, so it may have been committed.
 	CommitUnknown func()
 	// Trouble: a batch is being held because of err, since the given time; a nil error says
-	// that it is over.
+	// that it is over. The error's text has the SQLSTATE and the fix, and no message of the database, which
+	// may hold values of a row.
 	Trouble func(class Class, since time.Time, err error)
 }
 
@@ -58,11 +59,8 @@ type Store struct {
 	pool    *pgxpool.Pool
 	opts    Options
 	trouble trouble
-	copies  copyGate
-	caution countdown             // batches to divide from the start, for an error without a rule
-	badRows countdown             // batches to try part by part from the start
+	memory  memory
 	verdict atomic.Pointer[error] // why nothing may be written; nil where writing is allowed
-	wrote   atomic.Int64          // when rows were last committed, in nanoseconds since 1970
 }
 
 // CheckURL tells what is wrong with a database URL, without its password.

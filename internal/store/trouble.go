@@ -1,12 +1,47 @@
 package store
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// publicError is an error whose text holds no message of the database, since a trigger's may have the
+// coordinates of a row in it.
+type publicError struct{ error }
+
+// Unwrap returns the error itself.
+func (e publicError) Unwrap() error { return e.error }
+
+// Error implements error.
+func (e publicError) Error() string {
+	var pgErr *pgconn.PgError
+	text := e.error.Error()
+	if errors.As(e.error, &pgErr) {
+		text = "SQLSTATE " + pgErr.Code
+		var names []string
+		for _, name := range []struct{ what, value string }{
+			{"table", pgErr.TableName}, {"column", pgErr.ColumnName}, {"constraint", pgErr.ConstraintName},
+		} {
+			if name.value != "" {
+				names = append(names, name.what+" "+name.value)
+			}
+		}
+		if len(names) > 0 {
+			text += " (" + strings.Join(names, ", ") + ")"
+		}
+	}
+	if hint := Hint(e.error); hint != "" {
+		text += ". Fix: " + hint
+	}
+	return text
+}
 
 // trouble logs once when writing begins to fail, once for each further kind of failure, and
 // once when it goes on, however many writers meet it.
@@ -33,13 +68,13 @@ func (t *trouble) failed(w *Writer, class Class, err error) {
 	known := slices.Contains(slices.Collect(maps.Values(t.writers)), class)
 	t.writers[w] = class
 	if t.tell != nil {
-		t.tell(class, t.since, explain(err))
+		t.tell(class, t.since, publicError{err})
 	}
 	if known {
 		return
 	}
-	t.logger.Warn("positions cannot be written; the batch is held and tried again",
-		"class", class, "error", err, "hint", Hint(err))
+	t.logger.Warn("database unavailable; retrying the batch", "class", class, "error", publicError{err}, "hint", Hint(err))
+	t.logger.Debug("message of the database", "error", err)
 }
 
 // over notes that the writer need not wait any more. It is over when that is so for all of them.
@@ -53,7 +88,7 @@ func (t *trouble) over(w *Writer) {
 	if len(t.writers) > 0 {
 		return
 	}
-	t.logger.Info("positions are written again", "after", time.Since(t.since).Round(time.Millisecond).String())
+	t.logger.Info("database available again", "after", time.Since(t.since).Round(time.Millisecond).String())
 	if t.tell != nil {
 		t.tell("", t.since, nil)
 	}

@@ -2,240 +2,140 @@ package store
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
-	"processor/db"
-	"processor/internal/position"
+	"github.com/cenkalti/backoff/v5"
 )
-
-// Batch is what one Write takes.
-type Batch struct {
-	Positions []position.Position
-	// Redelivered: some of these positions may be rows already, so the upsert is used at once.
-	Redelivered bool
-	// Single: one position, of an entry that was delivered many times. Where it meets an error
-	// without a rule (class Unexpected) while others are written, it is rejected and not parked.
-	Single bool
-	// Parked: each of these positions was parked by an earlier Write.
-	Parked bool
-	// Attempted, where set, is called once, when the first attempt has ended, however it ended.
-	Attempted func()
-}
-
-// Result says what became of each position of a batch. The counts, the rejections and the parked
-// positions add up to the batch, unless Write returned an error: then the rest is undecided.
-type Result struct {
-	Inserted  int // new rows
-	Merged    int // rows that were there and got further attributes
-	Unchanged int // rows that were there with all of it
-	Rejected  []Rejection
-	Parked    []Parked
-}
-
-// Rejection is a position that the database does not take.
-type Rejection struct {
-	Index      int   // into Batch.Positions
-	Class      Class // BadRow: the reason lies in the row; Unexpected only with Batch.Single
-	SQLState   string
-	Message    string
-	Column     string // where the server named one
-	Constraint string // where the server named one
-}
-
-// Parked is a position that is not stored yet while others are: the caller writes it again later,
-// with Batch.Parked.
-type Parked struct {
-	Index int // into Batch.Positions
-	// Err is why: of class Limit or Unexpected, or ErrManyChunks, which is no fault.
-	Err error
-}
-
-// ErrManyChunks says that a position lies in one of many days of its batch, each of which may need a
-// new chunk. It is stored later, so that the others need not wait for the chunks.
-var ErrManyChunks = errors.New("the batch touches many chunks")
-
-// Detail says for people what the server found wrong.
-func (r *Rejection) Detail() string {
-	detail := r.Message
-	if r.Column != "" {
-		detail += " (column " + r.Column + ")"
-	}
-	if r.Constraint != "" {
-		detail += " (constraint " + r.Constraint + ")"
-	}
-	return detail
-}
 
 // Writer writes batches, one at a time; its buffers serve the next. Not safe for concurrent use.
 type Writer struct {
-	store *Store
-	batch Batch
-	keys  []sortKey
-	order []int32
-	// byCopy: rows of this batch that are not known to be there may go by COPY.
-	byCopy bool
-	// careful: bad rows are about, so rows are tried part by part. See search.
-	careful bool
-	// suspect: the batch is divided at once for an error without a rule.
-	suspect bool
-	// lone counts the rows that failed alone since the last that was written.
-	lone       int
-	began      time.Time
-	statements []db.UpsertPositionsParams
-	source     *copySource
+	store  *Store
+	sorter sorter
+	sender *sender
+	turn   int // which part of parked rows comes first
+	part   int // how many parked rows are sent together
 }
 
 // NewWriter returns a Writer on the store's connections. It needs no closing.
-func (s *Store) NewWriter() *Writer { return &Writer{store: s, source: &copySource{}} }
+func (s *Store) NewWriter() *Writer { return &Writer{store: s, sender: newSender(), part: parkedRows} }
 
-// Write makes each position of the batch a row: new, merged into the row with its key, or there
-// already. It returns when every position is committed, rejected or known to wait; trouble of the
-// server is waited out with backoff. The only error is that of the context: then some positions
+// Write stores each position of the batch as a row: new, merged into the row with its key, or there
+// already. It returns when every position is committed, rejected or parked; while the server is
+// unavailable it retries with backoff. The only error is that of the context: then some positions
 // may be committed, and writing the whole batch again is safe.
 //
 // Rows are sent sorted by key, so that two replicas with the same rows cannot deadlock. Of
 // positions with one key in the batch, the first in the batch's order counts as the first.
 func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
-	w.batch, w.lone, w.began = batch, 0, time.Now()
-	w.sort()
-	w.byCopy = !batch.Redelivered && w.store.copies.allowed()
-	w.suspect = batch.Parked
-	w.careful = false
-	write := w.settle
-	if len(w.order) > fewRows && w.store.badRows.take() {
-		write = w.search
-	}
-	if len(w.order) > fewRows && w.store.caution.take() {
-		w.suspect = true
-		write = w.divide
-	}
-	var r Result
-	err := write(ctx, w.order, &r)
-	if err == nil {
-		w.store.trouble.over(w)
-	}
-	if slices.ContainsFunc(r.Rejected, func(r Rejection) bool { return r.Class == BadRow }) {
-		w.failed(BadRow, nil) // one error, however many rows and tries
-		w.store.badRows.start(cautiousBatches)
-	}
-	w.batch = Batch{} // the positions are the caller's again
-	return r, err
-}
-
-// settle writes the rows until each has its outcome. Classify decides what an error means.
-func (w *Writer) settle(ctx context.Context, rows []int32, r *Result) error {
-	if len(rows) == 0 {
-		return nil
-	}
+	k := w.begin(batch)
 	pause := NewBackOff()
-	for failures, timeouts := 0, 0; ; {
-		err := w.attempt(ctx, rows, r)
-		if w.batch.Attempted != nil {
-			w.batch.Attempted()
-			w.batch.Attempted = nil
-		}
+	for len(k.stack)+len(k.aside) > 0 {
+		var err error
 		switch {
-		case err == nil:
-			w.lone = 0
-			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, errNotByCopy):
-			w.byCopy = false
-			continue
-		case errors.Is(err, errManyBad):
-			return w.divide(ctx, rows, r)
+		case len(k.stack) == 0:
+			err = w.settle(ctx, k, pause)
+		case k.late():
+			k.parkRest()
+		default:
+			err = w.next(ctx, k, pause)
 		}
-		class := Classify(err)
-		if class != BadRow { // counted by Write
-			w.failed(class, err)
-		}
-		failures++
-		if errors.Is(err, errTimeout) {
-			timeouts++
-		}
-		switch {
-		case class == BadRow && len(rows) > 1 && !w.careful:
-			return w.search(ctx, rows, r)
-		case w.dividesFor(class, failures, timeouts) && len(rows) > 1:
-			if class == Unexpected {
-				w.store.caution.start(cautiousBatches)
-			}
-			// The server has refused all of them, so none is there: what was fresh still is.
-			w.byCopy = w.byCopy && class == BadRow
-			return w.divide(ctx, rows, r)
-		case class == BadRow && w.copies(rows):
-			// COPY converts no types: where somebody changed a column's, the upsert may well do.
-			w.byCopy = false
-			continue
-		case class == BadRow:
-			r.Rejected = append(r.Rejected, rejection(int(rows[0]), class, err))
-			return nil
-		case w.leaves(class, failures):
-			w.leave(rows[0], class, err, r)
-			return nil
-		}
-		w.store.trouble.failed(w, class, err)
-		w.byCopy = false
-		if err := sleep(ctx, pause.NextBackOff()); err != nil {
-			return err
+		if err != nil {
+			return k.result, err
 		}
 	}
+	w.store.trouble.over(w)
+	if slices.ContainsFunc(k.result.Rejected, func(r Rejection) bool { return r.Class == BadRow }) {
+		w.count(BadRow, nil) // one error, however many rows and attempts
+		w.store.memory.careful(BadRow)
+	}
+	if batch.Parked {
+		w.turnTo(k)
+	}
+	return k.result, nil
 }
 
-// dividesFor reports whether an error may concern some of the rows alone.
-func (w *Writer) dividesFor(class Class, failures, timeouts int) bool {
-	switch class {
-	case BadRow, Limit:
-		return true
-	case Unexpected:
-		// Once more as a whole: it may pass. A trigger's RAISE EXCEPTION does not.
-		w.suspect = w.suspect || failures > 1
-		return w.suspect
-	default:
-		// A batch that takes longer than WriteTimeout each time would never be written.
-		return timeouts > 1
+// next sends one segment and acts on the answer.
+func (w *Writer) next(ctx context.Context, k *work, pause *backoff.ExponentialBackOff) error {
+	s := k.pop()
+	r := w.attempt(ctx, k.batch.Positions, s)
+	if k.spent.attempts++; k.spent.attempts == 1 && k.batch.Attempted != nil {
+		k.batch.Attempted()
 	}
+	if r.err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for i := range r.found {
+		r.found[i].suspected = w.suspected(r.found[i].why, r.found[i].err)
+	}
+	k.add(r)
+	a := answerTo(r.err, s.path)
+	w.note(k, &s, a, r.err)
+	switch decide(s, a, k.know()) {
+	case done:
+		pause.Reset()
+	case again:
+		s.path = PathUpsert
+		k.push(s)
+		return sleep(ctx, pause.NextBackOff())
+	case wait:
+		w.store.trouble.failed(w, Classify(r.err), r.err)
+		s.path = PathUpsert
+		k.push(s)
+		return sleep(ctx, pause.NextBackOff())
+	case upsert:
+		s.path = PathUpsert
+		k.push(s)
+	case search:
+		k.push(searches(s)...)
+	case split:
+		fresh := s.path != PathUpsert && (a == badRow || a == crowded)
+		k.push(parts(s, fresh, k.batch.Positions)...)
+	case reject, defers:
+		k.setAside(refusal{rows: s.rows, why: a, err: r.err, suspected: w.suspected(a, r.err)})
+	}
+	return nil
 }
 
-// loneRows is how many rows in a row may fail alone before the server is suspected.
-const loneRows = 3
-
-// leaves reports whether a row that failed alone is left for later. Where one after the other fails
-// and nobody writes any, the server is at fault: then the batch is held, as in any other trouble.
-func (w *Writer) leaves(class Class, failures int) bool {
-	if class != Limit && class != Unexpected {
-		return false
-	}
-	if class == Unexpected && !w.suspect && failures == 1 {
-		return false
-	}
-	return w.batch.Parked || w.lone < loneRows || w.othersWritten(w.began)
+// suspected reports whether the schema is suspected to be at fault for a rejection.
+func (w *Writer) suspected(why answer, err error) bool {
+	return why == badRow && w.store.memory.suspect(reasonOf(err))
 }
 
-func (w *Writer) leave(row int32, class Class, err error, r *Result) {
-	w.lone++
-	if class == Unexpected && w.batch.Single && w.othersWritten(time.Now().Add(-recently)) {
-		r.Rejected = append(r.Rejected, rejection(int(row), class, err))
+// note counts what an attempt met.
+func (w *Writer) note(k *work, s *segment, a answer, err error) {
+	switch a {
+	case stored, crowded, badRow:
 		return
+	case wrongPath:
+		w.store.memory.wrongPath()
+		return
+	case slow:
+		s.slow++
+	case unexpected:
+		if s.failures > 0 && !k.facts.careful {
+			k.facts.careful = true
+			w.store.memory.careful(Unexpected)
+		}
 	}
-	r.Parked = append(r.Parked, Parked{Index: int(row), Err: explain(err)})
+	s.failures++
+	if a != away && a != busy {
+		k.spent.refusals++
+	}
+	w.count(Classify(err), err)
 }
 
-// othersWritten reports whether anything was committed since then, by whichever Writer: a lone
-// failure is the row's own.
-func (w *Writer) othersWritten(since time.Time) bool {
-	return w.store.wrote.Load() > since.UnixNano()
+// turnTo lets another part of parked rows come first next time, and makes the parts smaller while they
+// are refused: bisecting might take longer than one Write of them may.
+func (w *Writer) turnTo(k *work) {
+	w.turn += k.spent.attempts
+	w.part = min(2*w.part, parkedRows)
+	if k.spent.refusals > 0 {
+		w.part = max(w.part/8, 1)
+	}
 }
 
-// recently is how long ago a commit still proves that the server works.
-const recently = time.Second
-
-func (w *Writer) failed(class Class, err error) {
+// count tells metrics of a failed attempt.
+func (w *Writer) count(class Class, err error) {
 	events := &w.store.opts.Events
 	if events.Failed != nil {
 		events.Failed(class)
@@ -245,12 +145,15 @@ func (w *Writer) failed(class Class, err error) {
 	}
 }
 
-func rejection(index int, class Class, err error) Rejection {
-	r := Rejection{Index: index, Class: class, Message: err.Error()}
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
-		r.SQLState, r.Message = pgErr.Code, pgErr.Message
-		r.Column, r.Constraint = pgErr.ColumnName, pgErr.ConstraintName
+// settle decides about rows that were set aside. Where nothing can be stored, it waits, and the rows are
+// sent again.
+func (w *Writer) settle(ctx context.Context, k *work, pause *backoff.ExponentialBackOff) error {
+	held := w.resolve(k)
+	if len(held) == 0 {
+		return nil
 	}
-	return r
+	err := fault(held[0])
+	w.store.trouble.failed(w, Classify(err), err)
+	k.again(held)
+	return sleep(ctx, pause.NextBackOff())
 }

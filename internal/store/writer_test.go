@@ -131,7 +131,7 @@ func TestWriter_CopiesUntilAKeyIsThere(t *testing.T) {
 	fresh := func() position.Position { second++; return at(fmt.Sprint("d", second), 1, 1, `{}`) }
 
 	require.Equal(t, Result{Inserted: 2}, write(false, fresh(), fresh()))
-	require.Equal(t, []string{"copy 2"}, paths)
+	require.Equal(t, []string{"insert 2"}, paths)
 	require.Equal(t, Result{Inserted: 1}, write(true, fresh()))
 	require.Equal(t, []string{"upsert 1"}, paths, "redelivered entries are not tried by COPY")
 	require.Equal(t, Result{Inserted: 1, Merged: 1}, write(false, at("r", 1, 1, `{}`), at("r", 1, 1, `{"x": 1}`)))
@@ -141,27 +141,27 @@ func TestWriter_CopiesUntilAKeyIsThere(t *testing.T) {
 	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, write(false, fresh(), at("d1", 1, 1, `{}`)))
 	require.Equal(t, []string{"upsert 2"}, paths)
 	require.Len(t, ask(t, url, allRows), len(before)+1)
-	for range fewestUpserts {
+	for range minUpserts {
 		write(false, fresh())
 		require.Equal(t, []string{"upsert 1"}, paths)
 	}
 	write(false, fresh())
-	require.Equal(t, []string{"copy 1"}, paths)
+	require.Equal(t, []string{"insert 1"}, paths)
 }
 
-func TestCopyGate_PaysLessAndLessForAReplay(t *testing.T) {
-	var g copyGate
+func TestMemory_PaysLessAndLessForAReplay(t *testing.T) {
+	var m memory
 	copies := 0
 	for range 10000 {
-		if g.allowed() {
+		if !m.begin(false).upsert {
 			copies++
-			g.refused()
+			m.wrongPath()
 		}
 	}
 	require.Equal(t, 15, copies) // 16 + 32 + … + 1024, then one in 1025
-	g.passed()
-	g.refused()
-	require.Equal(t, fewestUpserts, g.upserts.left)
+	m.stored(time.Now(), PathCopy, nil)
+	m.wrongPath()
+	require.Equal(t, minUpserts, m.upserts.left)
 }
 
 func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
@@ -296,19 +296,19 @@ func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 		require.Len(t, got.Rejected, len(bad))
 		return commits
 	}
-	whole, inParts := []string{"copy 100"}, []string{"copy 13", "copy 87"}
+	whole, inParts := []string{"insert 100"}, []string{"insert 13", "insert 87"}
 	require.Equal(t, whole, write())
 	require.Zero(t, failed)
-	require.Equal(t, []string{"copy 13", "copy 86"}, write(50))
+	require.Equal(t, []string{"insert 13", "insert 86"}, write(50))
 	require.Equal(t, 1, failed)
-	for range cautiousBatches {
+	for range carefulBatches {
 		require.Equal(t, inParts, write())
 	}
 	require.Equal(t, whole, write())
-	require.Equal(t, []string{"copy 12", "copy 86"}, write(1, 99))
-	require.Equal(t, []string{"copy 12", "copy 85"}, write(1, 50, 99))
+	require.Equal(t, []string{"insert 12", "insert 86"}, write(1, 99))
+	require.Equal(t, []string{"insert 12", "insert 85"}, write(1, 50, 99))
 	require.Equal(t, 1+1+1, failed, "once for a batch")
-	for range cautiousBatches {
+	for range carefulBatches {
 		require.Equal(t, inParts, write(), "the last bad rows count")
 	}
 	require.Equal(t, whole, write())
@@ -349,7 +349,7 @@ func TestWriter_DividesWhereManyRowsAreBad(t *testing.T) {
 		CommitUnknown: func() { require.Fail(t, "every commit was answered") },
 	}}).NewWriter()
 	batch := devices(160)
-	const bad = 20 + mostRejected + 1 // the first part is an eighth, in a transaction of its own
+	const bad = 20 + maxRejected + 1 // the first part is an eighth, in a transaction of its own
 	for i := range batch[:bad] {
 		batch[i].Speed = 600
 	}
@@ -361,7 +361,7 @@ func TestWriter_DividesWhereManyRowsAreBad(t *testing.T) {
 	for i := range got.Rejected {
 		require.Equal(t, i, got.Rejected[i].Index)
 	}
-	require.Equal(t, []string{"copy 7", "copy 18", "copy 18", "copy 18", "copy 14"}, commits, "in eighths")
+	require.Equal(t, []string{"insert 7", "insert 18", "insert 18", "insert 18", "insert 14"}, commits, "in eighths")
 	require.Len(t, ask(t, url, allRows), 160-bad)
 }
 
@@ -373,12 +373,12 @@ func TestWriter_SearchesALargeBatchInSeveralTransactions(t *testing.T) {
 	w := open(t, url, Options{Events: Events{Wrote: func(path string, rows int, _ time.Duration) {
 		commits = append(commits, fmt.Sprint(path, " ", rows))
 	}}}).NewWriter()
-	const rows = 1500 + 2*mostIsolated + 500
+	const rows = 1500 + 2*maxSearched + 500
 	batch := devices(rows)
 	for i := range batch {
 		batch[i].DeviceID = fmt.Sprintf("d%05d", i) // in the order in which they are sent
 	}
-	bad := []int{0, 1499, 1500 + mostIsolated, rows - 1}
+	bad := []int{0, 1499, 1500 + maxSearched, rows - 1}
 	for _, i := range bad {
 		batch[i].Speed = 600
 	}
@@ -470,7 +470,7 @@ func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 			execute(t, url, `DROP TRIGGER refuse ON positions`)
 			got := within(t, written)
 			require.Empty(t, got.Rejected)
-			require.LessOrEqual(t, len(got.Parked), loneRows)
+			require.LessOrEqual(t, len(got.Parked), maxUnproven)
 			require.Equal(t, 200, got.Inserted+len(got.Parked))
 		})
 	}
@@ -550,25 +550,6 @@ func TestWriter_LeavesAStandby(t *testing.T) {
 	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, got)
 }
 
-// A trigger that swallows a row is somebody's decision; COPY must not pass for more than it did.
-func TestWriter_GoesOnWhereATriggerSwallowsRows(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `
-		CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN
-			IF NEW.device_id = 'd001' THEN RETURN NULL; END IF;
-			RETURN NEW;
-		END $$;
-		CREATE TRIGGER swallow BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION swallow()`)
-	var paths []string
-	s := open(t, url, Options{Events: Events{Wrote: func(path string, _ int, _ time.Duration) { paths = append(paths, path) }}})
-	got, err := s.NewWriter().Write(t.Context(), Batch{Positions: devices(3)})
-	require.NoError(t, err)
-	require.Equal(t, Result{Unchanged: 3}, got)
-	require.Equal(t, []string{PathUpsert}, paths)
-	require.Equal(t, []string{"d000 12:00:01 1.5 1 {}", "d002 12:00:01 1.5 1 {}"}, ask(t, url, allRows))
-}
-
 func TestWriter_WaitsForAServerThatIsGone(t *testing.T) {
 	server := servertest.NewPostgres(t)
 	require.NoError(t, server.CreateDatabase(t.Context(), "fleet"))
@@ -621,6 +602,33 @@ func TestWriter_KeepsBigintsAndBuffersExactly(t *testing.T) {
 			encode((attributes->>'385')::bytea, 'hex'), '<' || encode((attributes->>'386')::bytea, 'hex') || '>') FROM positions`))
 }
 
+// writeAll writes the batch, and what is parked of it until nothing is.
+func writeAll(t testing.TB, w *Writer, batch []position.Position) (total Result) {
+	return writeParked(t, w, Batch{Positions: batch})
+}
+
+func writeParked(t testing.TB, w *Writer, b Batch) (total Result) {
+	for ; len(b.Positions) > 0; b = pick(b, total.Parked) {
+		got, err := w.Write(t.Context(), b)
+		require.NoError(t, err)
+		total.Inserted += got.Inserted
+		total.Merged += got.Merged
+		total.Unchanged += got.Unchanged
+		total.Rejected = append(total.Rejected, got.Rejected...)
+		total.Parked = got.Parked
+	}
+	return total
+}
+
+// pick is the batch of what was parked of a batch.
+func pick(b Batch, parked []Parked) Batch {
+	next := Batch{Parked: true}
+	for _, p := range parked {
+		next.Positions = append(next.Positions, b.Positions[p.Index])
+	}
+	return next
+}
+
 type corpusRecord struct {
 	Entry struct {
 		DeviceID string `json:"device_id"`
@@ -658,8 +666,7 @@ func TestWriter_StoresTheCorpus(t *testing.T) {
 		k := key{p.DeviceID, p.Timestamp}
 		expect[k] = append(expect[k], r.Expect)
 	}
-	got, err := open(t, url, Options{}).NewWriter().Write(t.Context(), Batch{Positions: batch})
-	require.NoError(t, err)
+	got := writeAll(t, open(t, url, Options{}).NewWriter(), batch)
 	require.Equal(t, 50, got.Inserted+got.Merged+got.Unchanged)
 	require.Equal(t, 45, got.Inserted)
 
