@@ -93,7 +93,7 @@ func TestReasons_HoldAllOfDecoding(t *testing.T) {
 		}
 		return true
 	})
-	require.Equal(t, len(Reasons())-3, found)
+	require.Equal(t, len(Reasons())-4, found)
 }
 
 func TestReason_IsOneOfTheSet(t *testing.T) {
@@ -104,7 +104,7 @@ func TestReason_IsOneOfTheSet(t *testing.T) {
 		require.Equal(t, known, r)
 	}
 	require.EqualError(t, r.UnmarshalText([]byte("bad_luck")), `"bad_luck" is not one of not_json, missing_key, wrong_type, `+
-		`out_of_range, malformed_sentinel, unstorable_string, unstorable_number, too_deep, rejected_by_database, timestamp_out_of_window, delivered_too_often`)
+		`out_of_range, malformed_sentinel, unstorable_string, unstorable_number, too_deep, rejected_by_database, timestamp_out_of_window, delivered_too_often, too_large`)
 }
 
 func TestSelection_Filters(t *testing.T) {

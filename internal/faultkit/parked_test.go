@@ -115,12 +115,12 @@ func TestLimit_MoreRowsAreParkedThanFit(t *testing.T) {
 	r := newRig(t)
 	r.config.BatchBytes = 64 << 10
 	r.config.ClaimIdle = time.Second
-	r.execute(fmt.Sprintf(refuse, "57014"))
+	r.execute(strings.Replace(fmt.Sprintf(refuse, "57014"), "= 'odd'", "LIKE 'odd%'", 1))
 	var odd [][]byte
 	for range 30 {
 		r.publish(50)
 		for range 5 {
-			odd = append(odd, []byte(r.device("odd")))
+			odd = append(odd, []byte(r.device(fmt.Sprint("odd", len(odd)))))
 		}
 	}
 	w := r.start()
@@ -140,12 +140,12 @@ func TestLimit_MoreRowsAreParkedThanFit(t *testing.T) {
 	r.requireExact()
 }
 
-// gated makes the server refuse the devices "odd" and "stuck", the latter once the advisory lock 1 is free.
+// gated makes the server refuse the devices "odd…" and "stuck", the latter once the advisory lock 1 is free.
 const gated = `
 CREATE FUNCTION gated() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF NEW.device_id = 'stuck' THEN PERFORM pg_advisory_xact_lock(1); END IF;
-	IF NEW.device_id IN ('odd', 'stuck') THEN RAISE EXCEPTION 'not this one' USING ERRCODE = '57014'; END IF;
+	IF NEW.device_id LIKE 'odd%' OR NEW.device_id = 'stuck' THEN RAISE EXCEPTION 'not this one' USING ERRCODE = '57014'; END IF;
 	RETURN NEW;
 END $$;
 CREATE TRIGGER gated BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION gated()`
@@ -171,8 +171,8 @@ func TestLimit_ParkedRowsDelayNothing(t *testing.T) {
 	Until(t, "the retry hangs", func() bool {
 		return r.ask(`SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`)[0] == "1"
 	})
-	for range 5 {
-		refused = append(refused, []byte(r.device("odd")))
+	for i := range 5 {
+		refused = append(refused, []byte(r.device(fmt.Sprint("odd", i))))
 		r.publish(10)
 		rows := fmt.Sprint(len(r.published))
 		Until(t, "later rows are there", func() bool { return r.rows() == rows })
@@ -184,6 +184,36 @@ func TestLimit_ParkedRowsDelayNothing(t *testing.T) {
 	r.awaitDrained()
 	w.stop()
 	r.requireExact()
+}
+
+// All batches of one stream hang in the database, more than there are writers: another stream goes on.
+func TestLimit_OneStreamHangs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.config.Writers, r.config.BatchSize, r.config.WriteTimeout = 2, 10, 10*time.Minute
+	b := r.config.Streams[0] + ":2"
+	r.config.Streams = append(r.config.Streams, b)
+	r.execute(gated)
+	conn, err := pgx.Connect(t.Context(), r.database)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	_, err = conn.Exec(t.Context(), `SELECT pg_advisory_lock(1)`)
+	require.NoError(t, err)
+	var stuck [][]byte
+	for range 5 {
+		for range r.config.BatchSize {
+			stuck = append(stuck, []byte(r.device("stuck")))
+		}
+	}
+	w := r.start()
+	Until(t, "its batches hang", func() bool {
+		return r.ask(`SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`)[0] >= "2"
+	})
+	r.publishTo(b, 100)
+	Until(t, "the other stream is stored", func() bool { return r.rows() == "100" && r.pendingOf(b) == 0 })
+	w.Kill()
+	require.Equal(t, 50, len(stuck))
+	require.Empty(t, r.letters())
 }
 
 // Workers are killed and stopped again and again while the database is away: however often the entries
@@ -230,7 +260,7 @@ func TestKill_RestartsInAnOutage(t *testing.T) {
 			require.Equal(t, int64(20), r.pending())
 			end()
 			l := r.finish(nil)
-			require.Equal(t, 20, l.Inserted)
+			require.Equal(t, 20, l.Inserted+l.Unchanged, "what a killed worker had sent may be committed")
 			marks, err := r.redis.HLen(t.Context(), stream.PoisonKey(r.config.Streams[0])).Result()
 			require.NoError(t, err)
 			require.Zero(t, marks)

@@ -52,6 +52,9 @@ func (f *finisher) ack(work context.Context, l *lane, items []item, of outcome) 
 		return 0, true
 	}
 	n, err := l.consumer.Ack(work, f.ids)
+	if err != nil && work.Err() != nil {
+		return 0, false
+	}
 	if err != nil {
 		l.incidents.acknowledge.Fail(err, "entries", len(f.ids))
 		return 0, false
@@ -81,6 +84,9 @@ func (f *finisher) deadLetter(work context.Context, l *lane, items []item) bool 
 	written, err := l.consumer.DeadLetter(work, f.letters)
 	for i, it := range f.rejected {
 		it.err.(*refusal).letter = f.letters[i] // what it knows of this attempt is of use to the next one
+	}
+	if err != nil && work.Err() != nil {
+		return false
 	}
 	if err != nil {
 		l.incidents.deadLetters.Fail(err, "entries", len(f.letters))

@@ -36,7 +36,7 @@ func TestLane_LeavesOutWhatIsInMemory(t *testing.T) {
 		l := &lane{flight: flight{inFlight: c.batches}, waiting: newWaiting(1 << 20)}
 		parkedEntries := entries(7, 8)
 		require.True(t, l.writes.put(item{entry: &parkedEntries[0], outcome: parked}))
-		require.True(t, l.replies.put(item{entry: &parkedEntries[1], outcome: stored}))
+		require.True(t, l.acks.put(item{entry: &parkedEntries[1], outcome: stored}))
 		got := leaveOut(stream.Batch{Entries: c.found, Redelivered: true}, l.held())
 		require.ElementsMatch(t, c.want, got.Entries, name)
 		require.True(t, got.Redelivered)
@@ -52,8 +52,8 @@ func TestLane_CountsNoLossOfWhatItHolds(t *testing.T) {
 	held[2].Trimmed = true
 	l.inFlight = []*batch{{Batch: stream.Batch{Entries: held}}}
 	waiting := entries(5, 6)
-	l.replies.put(item{entry: &waiting[0], outcome: stored})
-	l.replies.put(item{entry: &waiting[1], outcome: lost})
+	l.acks.put(item{entry: &waiting[0], outcome: stored})
+	l.acks.put(item{entry: &waiting[1], outcome: lost})
 	l.reportTrimmed([]stream.ID{{Millis: 1}, {Millis: 3}, {Millis: 4}, {Millis: 5}, {Millis: 6}}, l.held())
 	require.Equal(t, 3.0, testutil.ToFloat64(p.Metrics.LostPending.WithLabelValues("s")))
 }

@@ -11,8 +11,8 @@ import (
 	"processor/internal/stream"
 )
 
-// lane owns everything of one stream. One goroutine reads it and hands batches to the workers; two more
-// retry what is parked, against the database and against Redis.
+// lane owns everything of one stream. One goroutine reads it and hands batches to the workers; three more
+// retry what is parked: rows, dead letters and acknowledgements.
 type lane struct {
 	pipeline  *Pipeline
 	consumer  *stream.Consumer
@@ -172,7 +172,7 @@ func (l *lane) readNew(ctx, work context.Context, block time.Duration) error {
 func (l *lane) mayRead(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		l.loop.Beat()
-		if l.replies.idsOnly() < maxParked {
+		if l.acks.idsOnly() < maxParked {
 			return true
 		}
 		_ = sleep(ctx, 100*time.Millisecond)
@@ -210,6 +210,7 @@ func (l *lane) held() map[stream.ID]bool {
 	ids := map[stream.ID]bool{}
 	l.flight.addTo(ids)
 	l.writes.addTo(ids)
-	l.replies.addTo(ids)
+	l.letters.addTo(ids)
+	l.acks.addTo(ids)
 	return ids
 }

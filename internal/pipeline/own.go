@@ -65,7 +65,7 @@ func (o *ownEntries) page(ctx context.Context, after stream.ID, count int) (stre
 // reports whether there are more. They were parked when they were returned, so no worker tries them first.
 func (o *ownEntries) readReturned(ctx context.Context) (more bool, err error) {
 	l := o.lane
-	room := min(l.writes.room(), l.replies.room())
+	room := min(l.writes.room(), l.letters.room())
 	if room == 0 || l.returned.Load() == 0 {
 		return false, nil
 	}
@@ -119,6 +119,7 @@ func (l *lane) handRedelivered(ctx, work context.Context, b stream.Batch, assess
 		}
 	}
 	l.readAgain(b)
+	all := len(b.Entries)
 	b.Entries = slices.DeleteFunc(b.Entries, func(e stream.Entry) bool {
 		if e.Trimmed || counts[e.ID] <= int64(l.pipeline.Options.MaxDeliveries) {
 			return false
@@ -126,6 +127,9 @@ func (l *lane) handRedelivered(ctx, work context.Context, b stream.Batch, assess
 		l.park(item{entry: &e}, undecided)
 		return true
 	})
+	if often := all - len(b.Entries); often > 0 {
+		l.logger.Info("entries were delivered too often; handling them one by one", "entries", often)
+	}
 	if len(b.Entries) > 0 && !l.handCounted(work, &batch{Batch: b, kind: redelivered}) {
 		return context.Cause(work)
 	}

@@ -33,8 +33,8 @@ type Options struct {
 	Writers int
 	// BatchSize is the maximum of entries per batch.
 	BatchSize int
-	// BatchBytes bounds a batch's memory: COUNT follows the size of the entries seen. Each of a stream's
-	// two queues of parked entries is bounded by it too.
+	// BatchBytes bounds a batch's memory: COUNT follows the size of the entries seen. What a stream has parked for
+	// the database, and for its dead letters, is bounded by it too.
 	BatchBytes int
 	// Linger is the minimum time between two reads of a stream without backlog.
 	Linger time.Duration
@@ -118,7 +118,8 @@ func (p *Pipeline) Run(ctx context.Context) {
 		w := p.newWorker()
 		workers.Go(func() { w.run(work, l.batches) })
 		retries.Go(func() { l.retryWrites(work) })
-		retries.Go(func() { l.retryReplies(work) })
+		retries.Go(func() { l.retryReplies(work, l.letters) })
+		retries.Go(func() { l.retryReplies(work, l.acks) })
 		readers.Go(func() { l.read(ctx, work) })
 	}
 	monitors.Go(func() { p.monitor(ctx) })
@@ -138,7 +139,8 @@ func (p *Pipeline) Run(ctx context.Context) {
 	}
 	for _, l := range lanes {
 		<-l.written
-		l.replies.close()
+		l.letters.close()
+		l.acks.close()
 	}
 	retries.Wait()
 	monitors.Wait()

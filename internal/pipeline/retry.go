@@ -25,17 +25,14 @@ func (l *lane) retryWrites(work context.Context) {
 	})
 }
 
-// retryGroup reports whether all of the group is on its way, or at least some where no fault is in it.
+// retryGroup attempts to store the group, and reports whether some of it needs no further attempt.
 func (l *lane) retryGroup(work context.Context, w *worker, group []item) (progress bool) {
 	b := &batch{lane: l, kind: retried, items: group}
 	err := w.process(work, b)
-	left, faults := 0, 0
+	left := 0
 	for _, it := range b.items {
 		if it.outcome == parked {
 			left++
-		}
-		if it.faulty() {
-			faults++
 		}
 		l.move(it, l.writes)
 	}
@@ -43,16 +40,16 @@ func (l *lane) retryGroup(work context.Context, w *worker, group []item) (progre
 	if l.writes.fault() == nil {
 		l.incidents.parked.Recover()
 	}
-	return err == nil && faults == 0 && left < len(group)
+	return err == nil && left < len(group)
 }
 
-// retryReplies attempts to acknowledge and dead-letter what could not be, until no more comes.
-func (l *lane) retryReplies(work context.Context) {
+// retryReplies attempts to dead-letter or acknowledge what could not be, until no more comes.
+func (l *lane) retryReplies(work context.Context, q *parkedItems) {
 	f := finisher{pipeline: l.pipeline}
-	l.retry(work, l.replies, func(group []item) (progress bool) {
+	l.retry(work, q, func(group []item) (progress bool) {
 		progress = f.finish(work, l, group)
 		for _, it := range group {
-			l.move(it, l.replies)
+			l.move(it, q)
 		}
 		return progress
 	})

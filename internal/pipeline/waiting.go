@@ -6,15 +6,35 @@ import (
 	"processor/internal/store"
 )
 
-// waiting is what a lane has parked: for the database, and for Redis.
+// waiting is what a lane has parked, each queue retried by itself: what fails in one delays no other.
 type waiting struct {
 	writes  *parkedItems  // parked, or undecided: to be handled by itself
-	replies *parkedItems  // stored or lost, to be acknowledged; rejected, to be dead-lettered
+	letters *parkedItems  // rejected, to be dead-lettered
+	acks    *parkedItems  // stored or lost, to be acknowledged
 	written chan struct{} // closed when nothing more comes from writes
 }
 
 func newWaiting(maxBytes int) waiting {
-	return waiting{writes: newParked(maxBytes), replies: newParked(maxBytes), written: make(chan struct{})}
+	return waiting{
+		writes:  newParked(maxBytes),
+		letters: newParked(maxBytes),
+		acks:    newParked(maxBytes),
+		written: make(chan struct{}),
+	}
+}
+
+// queue returns where an item with this outcome waits; nil where it does not.
+func (w *waiting) queue(o outcome) *parkedItems {
+	switch o {
+	case undecided, parked:
+		return w.writes
+	case rejected:
+		return w.letters
+	case stored, lost:
+		return w.acks
+	default:
+		return nil
+	}
 }
 
 // faulty reports whether the item is parked because of a fault.
@@ -25,15 +45,9 @@ func (i *item) faulty() bool {
 // place puts an item where its outcome says, after an attempt. It comes from a worker, where from is nil,
 // or was taken from a queue. It reports false where there is no room.
 func (l *lane) place(it item, from *parkedItems) bool {
-	var to *parkedItems
-	switch it.outcome {
-	case parked:
-		to = l.writes
-	case stored, rejected, lost:
-		to = l.replies
-	case undecided: // work is over
+	to := l.queue(it.outcome)
+	if it.outcome == undecided { // work is over
 		to = from
-	case finished:
 	}
 	if it.faulty() {
 		l.incidents.parked.Fail(it.err, "entry", it.entry.ID.String(), "class", store.Classify(it.err))
@@ -66,11 +80,7 @@ func (l *lane) park(it item, as outcome) {
 	default:
 		it.outcome = as
 	}
-	to := l.writes
-	if it.outcome == lost || it.outcome == rejected {
-		to = l.replies
-	}
-	if !to.put(it) {
+	if !l.queue(it.outcome).put(it) {
 		l.returned.Add(1)
 	}
 }
