@@ -91,7 +91,7 @@ func (l *lane) read(ctx, work context.Context) {
 		var broken *stream.BrokenReplyError
 		switch {
 		case errors.As(err, &broken):
-			l.new.size.broke(broken.Entries, broken.Bytes)
+			l.own.oneByOne = l.new.size.broke(broken.Entries, broken.Bytes) || l.own.oneByOne
 			l.incidents.replies.Fail(err, "asked", broken.Entries, "bytes", broken.Bytes)
 			if broken.Entries > 1 {
 				pause.Reset()

@@ -14,6 +14,8 @@ type ownEntries struct {
 	lane *lane
 	// assess: these are entries of an earlier process, which may have ended because of one of them.
 	assess bool
+	// oneByOne: a reply was larger than a batch, and what it held is among these entries.
+	oneByOne bool
 
 	// Of reading what was returned:
 	after stream.ID // where it goes on
@@ -25,9 +27,13 @@ type ownEntries struct {
 func (o *ownEntries) readAll(ctx, work context.Context) error {
 	l := o.lane
 	var after stream.ID
-	total := 0
+	total, seen, bytes := 0, 0, 0
 	for l.mayRead(ctx) {
-		b, err := o.page(ctx, after, l.new.size.count(0, 0))
+		count := l.new.size.count(0, 0)
+		if o.oneByOne {
+			count = 1
+		}
+		b, err := o.page(ctx, after, count)
 		if err != nil {
 			return err
 		}
@@ -35,13 +41,20 @@ func (o *ownEntries) readAll(ctx, work context.Context) error {
 			break
 		}
 		after = b.Entries[len(b.Entries)-1].ID
-		l.new.size.observe(len(b.Entries), b.Bytes)
+		seen, bytes = seen+len(b.Entries), bytes+b.Bytes
+		if !o.oneByOne {
+			l.new.size.observe(len(b.Entries), b.Bytes)
+		}
 		b = leaveOut(b, l.held())
 		total += len(b.Entries)
 		if err := l.handRedelivered(ctx, work, b, o.assess); err != nil {
 			return err
 		}
 	}
+	if o.oneByOne && seen > 0 {
+		l.new.size.observe(seen, bytes) // a few small ones among them must not hide the large ones
+	}
+	o.oneByOne = false
 	o.assess = o.assess && ctx.Err() != nil
 	if total > 0 {
 		l.logger.Info("entries that were pending for this consumer are read again", "entries", total)

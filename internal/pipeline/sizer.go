@@ -7,7 +7,7 @@ type sizer struct {
 	maxBytes   int
 	perEntry   float64 // bytes; the larger of the last reply's mean and half the mean before
 
-	// maxReplyEntries bounds the entries of a reply. It halves when a reply broke off, and doubles after
+	// maxReplyEntries bounds the entries of a reply. It falls when a reply broke off, and doubles after
 	// growAfter that did not.
 	maxReplyEntries int
 	whole           int // replies since then
@@ -39,10 +39,15 @@ func (s *sizer) count(entries, bytes int) int {
 // maxReply bounds the bytes of one reply: it cannot cost more where sizes change suddenly.
 func (s *sizer) maxReply() int { return 2 * s.maxBytes }
 
-// broke learns from a reply that broke off after so many bytes.
-func (s *sizer) broke(asked, bytes int) {
+// broke learns from a reply that broke off after so many bytes, and reports whether it was larger than a
+// batch. What that one held is best read one by one: smaller and smaller replies would fill memory each time.
+func (s *sizer) broke(asked, bytes int) (large bool) {
 	s.perEntry = max(float64(bytes)/float64(asked), s.perEntry)
+	if bytes > s.maxBytes {
+		return true
+	}
 	s.maxReplyEntries, s.whole = max(asked/2, 1), 0
+	return false
 }
 
 // observe learns from a reply.

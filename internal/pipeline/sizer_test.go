@@ -90,9 +90,8 @@ func TestSizer_AsksForFewerAfterABrokenReply(t *testing.T) {
 	}
 	require.Equal(t, replyEntries, s.count(0, 0))
 
-	// The bytes that arrived say something of the entries, too.
-	s.broke(replyEntries, s.maxReply())
-	require.Equal(t, replyEntries/2, s.count(0, 0))
-	s.observe(500, 500*500)
-	require.Equal(t, 500, s.count(0, 0))
+	// The reply was larger than a batch.
+	require.True(t, s.broke(replyEntries, s.maxReply()))
+	require.Equal(t, replyEntries/2, s.count(0, 0), "the bytes say something of the entries")
+	require.False(t, s.broke(replyEntries, 1000))
 }
