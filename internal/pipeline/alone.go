@@ -22,7 +22,7 @@ const (
 	// server, and a process that is killed then is no evidence.
 	markedFor = 100 * time.Millisecond
 	// firstSingle is when a process handles the first such entry, at least; the rest of up to as much again
-	// is random. Whoever kills workers as they start must not find the same entry marked each time.
+	// is random. An operator who kills workers as they start must not find the same entry marked each time.
 	firstSingle = time.Second
 	// singleTimeout is how long the next one waits for one. One that takes longer is held by the server.
 	singleTimeout = 2 * time.Second

@@ -102,7 +102,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 	work, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer giveUp(nil)
 
-	// A worker of its own for each stream, and the others for all: a stream whose batches hang cannot
+	// One worker for each stream alone, and the others for all: a stream whose batches hang cannot
 	// take the last one. The channels are unbuffered: a lane holds one batch at most beyond those of
 	// the workers.
 	var lanes []*lane

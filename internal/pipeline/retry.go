@@ -11,7 +11,7 @@ import (
 const parkedGroup = 100
 
 // retryWrites attempts to store what is parked, until no more comes. It has a worker and so a connection
-// of its own: no batch waits for it.
+// that nobody else uses: no batch waits for it.
 func (l *lane) retryWrites(work context.Context) {
 	defer close(l.written)
 	w := l.pipeline.newWorker()

@@ -46,7 +46,7 @@ type Config struct {
 	DeviceCacheSize int           `env:"DEVICE_CACHE_SIZE" default:"100000" range:"1..100000000" placeholder:"DEVICES" group:"Batches:" help:"Devices whose state is kept, the least recently seen go first (default: ${default})."`
 
 	ClaimIdle     time.Duration `env:"CLAIM_IDLE" default:"60s" range:"1s..24h" placeholder:"DURATION" group:"Recovery:" help:"How long an entry may be pending with another consumer before it is taken over (default: ${default})."`
-	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is retried by itself, and dead-lettered if it fails for a reason of its own (default: ${default})."`
+	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is retried by itself, and dead-lettered if it still fails (default: ${default})."`
 	MaxAge        time.Duration `env:"MAX_AGE" default:"87600h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"Oldest fix that becomes a row; older ones are dead letters; 0 is no limit (default: ${default}, ten years)."`
 	MaxFuture     time.Duration `env:"MAX_FUTURE" default:"24h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"How far ahead of now a fix may be to become a row; 0 is no limit (default: ${default})."`
 
