@@ -164,12 +164,14 @@ func (t tally) String() string {
 	return strings.Join(reasons, ", ")
 }
 
-// reasonOf names what somebody else put on the dead-letter stream "unknown".
-func reasonOf(l *stream.DeadLetter) string {
-	if l.Reason == "" {
+func reasonOf(l *stream.DeadLetter) string { return orUnknown(l.Reason) }
+
+// orUnknown names the reason of what somebody else put on the dead-letter stream.
+func orUnknown(reason string) string {
+	if reason == "" {
 		return "unknown"
 	}
-	return l.Reason
+	return reason
 }
 
 // letterJSON is a line of dlq list --json, and the head of dlq show --json.

@@ -200,16 +200,16 @@ func groupOf(at time.Time, info stream.Info) *groupView {
 // rates are entries a second that were added, and that the group was given; nil where a count
 // is not known or began anew in between.
 func rates(before, now stream.Info, took time.Duration) (added, read *float64) {
-	rate := func(from, to int64) *float64 {
-		if to < from || took <= 0 {
+	rate := func(from, to *int64) *float64 {
+		if from == nil || to == nil || *to < *from || took <= 0 {
 			return nil
 		}
-		r := float64(to-from) / took.Seconds()
+		r := float64(*to-*from) / took.Seconds()
 		return &r
 	}
 	added = rate(before.Added, now.Added)
-	if before.Group != nil && now.Group != nil && before.Group.Read != nil && now.Group.Read != nil {
-		read = rate(*before.Group.Read, *now.Group.Read)
+	if before.Group != nil && now.Group != nil {
+		read = rate(before.Group.Read, now.Group.Read)
 	}
 	return added, read
 }
@@ -220,13 +220,13 @@ func deadLetters(ctx context.Context, client redis.UniversalClient, name string)
 	if err != nil {
 		return deadView{}, fmt.Errorf("count dead letters of stream %s: %w", name, err)
 	}
-	newest, err := stream.NewestDeadLetters(ctx, client, name, newestLetters)
+	newest, err := stream.NewestReasons(ctx, client, name, newestLetters)
 	if err != nil {
 		return deadView{}, err
 	}
 	d := deadView{Total: total, Counted: len(newest), ByReason: tally{}}
-	for i := range newest {
-		d.ByReason[reasonOf(&newest[i])]++
+	for _, reason := range newest {
+		d.ByReason[orUnknown(reason)]++
 	}
 	return d, nil
 }

@@ -98,6 +98,17 @@ func TestStatus_SaysWhereItCountedSomeOfTheDeadLetters(t *testing.T) {
 	require.Contains(t, r.run("status").out, "    dead letters  1005; of the newest 1000: 1000 not_json\n")
 }
 
+// 64 MB of dead letters: few are looked at, and none is moved.
+func TestStatus_ReadsFewLargeDeadLetters(t *testing.T) {
+	r := newRig(t)
+	payload := strings.Repeat("x", 4<<20)
+	for range 16 {
+		require.NoError(t, r.client.XAdd(t.Context(), &redis.XAddArgs{Stream: stream.DeadKey(r.stream), Values: []any{"payload", payload,
+			stream.FieldReason, string(deadletter.NotJSON), stream.FieldDetail, "", stream.FieldSourceID, "1-1", stream.FieldTime, ""}}).Err())
+	}
+	require.Contains(t, r.run("status").out, "    dead letters  16; of the newest 3: 3 not_json\n")
+}
+
 func TestStatus_ShowsTheRestWhereAServerIsDown(t *testing.T) {
 	r := newRig(t)
 	r.add(goodPayload)
@@ -182,7 +193,7 @@ func TestStatus_WatchesUntilCtrlC(t *testing.T) {
 
 func TestRates_AreUnknownWhereACountIs(t *testing.T) {
 	at := func(added int64, read ...int64) stream.Info {
-		info := stream.Info{Added: added, Group: &stream.GroupInfo{}}
+		info := stream.Info{Added: &added, Group: &stream.GroupInfo{}}
 		for i := range read {
 			info.Group.Read = &read[i]
 		}
@@ -195,5 +206,5 @@ func TestRates_AreUnknownWhereACountIs(t *testing.T) {
 	require.Equal(t, [2]string{"50/s", "100/s"}, rate(at(100, 100), at(200, 300)))
 	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100), at(200, 300)), "Redis had lost count")
 	require.Equal(t, [2]string{"–", "–"}, rate(at(100, 100), at(1, 1)), "flushed in between")
-	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100, 1), stream.Info{Added: 200}), "the group is gone")
+	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100, 1), stream.Info{Added: new(int64(200))}), "the group is gone")
 }

@@ -15,13 +15,6 @@ import (
 	"processor/internal/stream"
 )
 
-// A page is at most so many letters, and about so many bytes, judged by the page before.
-const (
-	firstPage = 100
-	maxPage   = 1000
-	pageBytes = 1 << 20
-)
-
 // Queue is the dead letters of one stream.
 type Queue struct {
 	client redis.UniversalClient
@@ -98,28 +91,23 @@ func (q *Queue) Select(ctx context.Context, filter Filter) (*Selection, error) {
 func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 
 // Pages calls yield with the letters, the oldest first, a page at a time: a million of them take
-// the memory of one page. The page is valid until yield returns, whose error ends the walk and
+// the memory of one page, which is 1 MiB or a single letter. The page is valid until yield returns, whose error ends the walk and
 // is returned.
 func (s *Selection) Pages(ctx context.Context, yield func(page []Letter) error) error {
 	if len(s.filter.IDs) > 0 {
 		return s.byID(ctx, yield)
 	}
-	count := firstPage
 	for from := s.first; from.Compare(s.last) <= 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		found, size, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, from, s.last, count)
+		found, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, from, s.last)
 		if err != nil || len(found) == 0 {
 			return err
 		}
 		if err := s.yield(found, yield); err != nil {
 			return err
 		}
-		if len(found) < count {
-			return nil
-		}
-		count = min(max(pageBytes/(size/len(found)+1), 1), maxPage)
 		from = next(found[len(found)-1].ID)
 	}
 	return nil
@@ -130,7 +118,7 @@ func (s *Selection) byID(ctx context.Context, yield func(page []Letter) error) e
 		if id.Compare(s.first) < 0 || id.Compare(s.last) > 0 {
 			continue
 		}
-		found, _, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, id, id, 1)
+		found, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, id, id)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package deploytest
 
 import (
+	"debug/buildinfo"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -101,6 +102,7 @@ func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(output))
 	requireStatic(t, binary)
+	requireNoDemoServers(t, binary)
 
 	// Nothing of this machine: the image has nothing either.
 	cmd = exec.CommandContext(t.Context(), binary, "version")
@@ -115,6 +117,20 @@ func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 		return err
 	})
 	require.NoError(t, err)
+}
+
+// requireNoDemoServers fails where the binary holds what only a demo without servers needs.
+func requireNoDemoServers(t *testing.T, path string) {
+	t.Helper()
+	info, err := buildinfo.ReadFile(path)
+	require.NoError(t, err)
+	for _, module := range info.Deps {
+		require.NotContains(t, []string{
+			"github.com/alicebob/miniredis/v2",
+			"github.com/yuin/gopher-lua",
+			"github.com/fergusstrange/embedded-postgres",
+		}, module.Path)
+	}
 }
 
 // requireStatic fails where the binary would ask for an interpreter or a library, which an image FROM

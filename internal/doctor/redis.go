@@ -207,7 +207,7 @@ func (r *report) stream(ctx context.Context, client redis.UniversalClient, name,
 	check := "stream " + name
 	switch {
 	case redis.IsPermissionError(err):
-		r.warn(check, "could not check: "+err.Error(), "ACL SETUSER … +xinfo|stream +xinfo|groups +xinfo|consumers +xpending ~"+name)
+		r.warn(check, "could not check: "+err.Error(), "ACL SETUSER … +eval +evalsha +xinfo|stream +xinfo|groups +xinfo|consumers +xpending ~"+name)
 		return
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		r.fail(check, "the key holds something else than a stream", "name another with REDIS_STREAM, or delete the key")
@@ -216,7 +216,10 @@ func (r *report) stream(ctx context.Context, client redis.UniversalClient, name,
 		r.fail(check, err.Error(), hintConnection(err))
 		return
 	case !info.Exists:
-		r.warn(check, "does not exist", "none where nothing was published yet; else correct REDIS_STREAM")
+		r.warn(check, "does not exist"+alike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
+		return
+	case info.Added != nil && *info.Added == 0:
+		r.warn(check, "nothing was ever added to it"+alike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
 		return
 	case info.Group == nil:
 		r.warn(check, fmt.Sprintf("has no consumer group %s", group), "none: the worker makes it at the beginning of the stream; else correct REDIS_GROUP")
@@ -250,6 +253,8 @@ func (r *report) pending(ctx context.Context, client redis.UniversalClient, name
 
 const hintTrimming = "raise MAXLEN where tcp-ingestion adds entries; add workers, or WRITERS, so that the group keeps up"
 
+const hintDoubt = "none after a restart or failover of Redis, or XGROUP SETID: a worker corrects the count when it has read everything"
+
 // nearTrimming is the part of a trimmed stream that unread and pending entries may take.
 const nearTrimming = 0.8
 
@@ -259,14 +264,21 @@ func (r *report) unread(ctx context.Context, client redis.UniversalClient, name,
 	// A name only: it does nothing in the group.
 	s, err := stream.NewConsumer(client, name, group, "doctor").Stats(ctx)
 	if err != nil {
-		r.unchecked(check, "+xlen +xinfo|stream +xinfo|groups +xpending +multi +exec", err)
+		r.unchecked(check, "+eval +evalsha +xinfo|stream +xinfo|groups +xpending", err)
 		return
 	}
 	switch {
 	case s.TrimmedUnread > 0:
 		r.fail(check, fmt.Sprintf("%d entries were trimmed before they were read: those positions are lost", s.TrimmedUnread), hintTrimming)
 		return
-	case s.Added == s.Length:
+	case s.Doubtful > 0:
+		r.warn(check, fmt.Sprintf("up to %d entries may have been trimmed before they were read: Redis's count of reads is not known to be right", s.Doubtful),
+			hintDoubt)
+		return
+	case s.Added == nil:
+		r.warn(check, "could not check: the server does not count what was added", "none: no loss by trimming will be noticed")
+		return
+	case *s.Added == s.Length:
 		r.ok(check, "nothing was trimmed yet")
 		return
 	case s.Lag == nil:

@@ -44,7 +44,7 @@ type Metrics struct {
 
 	entryDelay, positionDelay prometheus.Histogram
 
-	streamLag, streamPending, streamOldestPending, streamLength, deadLetterLength, streamTrimReaches *prometheus.GaugeVec
+	streamLag, streamPending, streamOldestPending, streamLength, streamAdded, deadLetterLength, streamTrimReaches *prometheus.GaugeVec
 
 	reg prometheus.Registerer
 }
@@ -94,6 +94,8 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 			"Seconds since the oldest pending entry was added to the stream, 0 without one. It is long in a backlog too. Worry when it grows as fast as the clock: an entry is stuck."),
 		streamLength: streamGauge("stream_length",
 			"Entries in the stream, read or not (XLEN). Worry when it nears the limit at which the stream is trimmed."),
+		streamAdded: streamGauge("stream_entries_added",
+			"Entries ever added to the stream (entries-added of XINFO STREAM). Absent where the server does not tell. Worry while it is 0: the publisher uses another name."),
 		deadLetterLength: streamGauge("dead_letter_length",
 			"Entries in the stream's dead-letter stream. Worry above 0: look with `processor dlq list`."),
 
@@ -116,7 +118,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 		ledger, buildInfo,
 		m.BatchPositions, m.BatchWrite, m.WriteErrors, m.CommitUnknown, m.AckErrors, m.DeadLetters, m.Claimed,
 		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.entryDelay, m.positionDelay,
-		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.deadLetterLength, m.streamTrimReaches,
+		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.streamAdded, m.deadLetterLength, m.streamTrimReaches,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -153,6 +155,7 @@ func (m *Metrics) ObserveDevices(length func() int, evictions func() uint64) err
 // StreamStats is what Redis says of one stream and its consumer group.
 type StreamStats struct {
 	Length        int64         // entries in the stream (XLEN)
+	Added         *int64        // entries ever added; nil where the server does not tell (XINFO STREAM)
 	Lag           *int64        // entries not yet delivered; nil where Redis cannot tell (XINFO GROUPS)
 	Pending       int64         // entries delivered and not acknowledged (XPENDING)
 	OldestPending time.Duration // since the oldest pending entry was added; 0 without one
@@ -161,7 +164,7 @@ type StreamStats struct {
 	TrimReaches *time.Duration
 }
 
-// SetStream sets the gauges of stream, and makes its counters exist. A nil Lag or TrimReaches removes its
+// SetStream sets the gauges of stream, and makes its counters exist. A nil Lag, Added or TrimReaches removes its
 // series, so that "not known" is neither 0 nor -1.
 func (m *Metrics) SetStream(stream string, s StreamStats) {
 	m.streamLength.WithLabelValues(stream).Set(float64(s.Length))
@@ -171,16 +174,21 @@ func (m *Metrics) SetStream(stream string, s StreamStats) {
 	for _, c := range []*prometheus.CounterVec{m.GroupRecreated, m.TrimmedUnread, m.LostPending} {
 		c.WithLabelValues(stream)
 	}
-	if s.Lag == nil {
-		m.streamLag.DeleteLabelValues(stream)
-	} else {
-		m.streamLag.WithLabelValues(stream).Set(float64(*s.Lag))
-	}
+	setKnown(m.streamLag, stream, s.Lag)
+	setKnown(m.streamAdded, stream, s.Added)
 	if s.TrimReaches == nil {
 		m.streamTrimReaches.DeleteLabelValues(stream)
 	} else {
 		m.streamTrimReaches.WithLabelValues(stream).Set(s.TrimReaches.Seconds())
 	}
+}
+
+func setKnown(gauge *prometheus.GaugeVec, stream string, value *int64) {
+	if value == nil {
+		gauge.DeleteLabelValues(stream)
+		return
+	}
+	gauge.WithLabelValues(stream).Set(float64(*value))
 }
 
 func (m *Metrics) register(cs ...prometheus.Collector) error {

@@ -25,7 +25,7 @@ func TestMetrics_NamesAndLint(t *testing.T) {
 	require.NoError(t, m.ObserveDevices(func() int { return 2 }, func() uint64 { return 3 }))
 	m.WriteErrors.WithLabelValues("connection")
 	m.DeadLetters.WithLabelValues("not_json")
-	m.SetStream("telemetry:t", StreamStats{Lag: new(int64(0))})
+	m.SetStream("telemetry:t", StreamStats{Lag: new(int64(0)), Added: new(int64(0))})
 
 	families, err := reg.Gather()
 	require.NoError(t, err)
@@ -44,7 +44,7 @@ func TestMetrics_NamesAndLint(t *testing.T) {
 		"ack_errors_total", "batch_positions", "batch_write_seconds", "build_info", "claimed_total",
 		"commit_unknown_total", "dead_letter_length", "dead_letters_total", "device_evictions_total", "devices",
 		"entries_in_flight", "entries_read_total", "entry_delay_seconds", "group_recreated_total", "lost_pending_total",
-		"position_delay_seconds", "positions_total", "stream_lag", "stream_length",
+		"position_delay_seconds", "positions_total", "stream_entries_added", "stream_lag", "stream_length",
 		"stream_oldest_pending_seconds", "stream_pending", "trimmed_unread_total", "write_errors_total",
 	}, names)
 	require.True(t, runtimes["go_goroutines"], "Go collector")
@@ -88,7 +88,7 @@ func TestMetrics_Devices(t *testing.T) {
 }
 
 func TestMetrics_SetStream(t *testing.T) {
-	known := StreamStats{Length: 100, Lag: new(int64(7)), Pending: 5, OldestPending: 1500 * time.Millisecond, DeadLetters: 2}
+	known := StreamStats{Length: 100, Added: new(int64(300)), Lag: new(int64(7)), Pending: 5, OldestPending: 1500 * time.Millisecond, DeadLetters: 2}
 	unknown := known
 	unknown.Lag = nil
 
@@ -99,7 +99,7 @@ func TestMetrics_SetStream(t *testing.T) {
 	m.SetStream("a", known)
 	require.Equal(t, 1, lags())
 	for name, want := range map[string]float64{
-		"processor_stream_length": 100, "processor_stream_lag": 7, "processor_stream_pending": 5,
+		"processor_stream_length": 100, "processor_stream_entries_added": 300, "processor_stream_lag": 7, "processor_stream_pending": 5,
 		"processor_stream_oldest_pending_seconds": 1.5, "processor_dead_letter_length": 2,
 	} {
 		require.InDelta(t, want, scrape(t, reg)[name], 0, name)

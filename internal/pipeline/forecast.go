@@ -21,7 +21,7 @@ const (
 	trimStep = 200
 )
 
-// forecast tells when trimming would reach unread entries, from looks at a stream.
+// forecast computes when trimming would reach unread entries, from looks at a stream.
 type forecast struct {
 	looks []look // the oldest first; the first one is forecastSpan old, or older
 	// trimmed is the look that last found more trimmed than the one before.
@@ -41,12 +41,13 @@ type look struct {
 // update returns the time until then; nil where the stream is not being trimmed, or reading
 // keeps up with what is added, which a stream at its limit is trimmed by.
 func (f *forecast) update(now time.Time, s stream.Stats) *time.Duration {
-	l := look{at: now, added: s.Added, trimmed: s.Added - s.Length, read: s.Read}
-	if s.Read == 0 || f.restarted(l) {
+	if s.Added == nil || s.Read == nil || *s.Read == 0 {
 		*f = forecast{nearAt: f.nearAt}
-		if s.Read == 0 {
-			return nil
-		}
+		return nil
+	}
+	l := look{at: now, added: *s.Added, trimmed: *s.Added - s.Length, read: *s.Read}
+	if f.restarted(l) {
+		*f = forecast{nearAt: f.nearAt}
 	}
 	if n := len(f.looks); n > 0 && l.trimmed > f.looks[n-1].trimmed {
 		f.trimmed = l
@@ -54,7 +55,7 @@ func (f *forecast) update(now time.Time, s stream.Stats) *time.Duration {
 	f.looks = append(f.looks, l)
 	// What is lost will count as read from the next look on, and was not.
 	for i := range f.looks {
-		f.looks[i].read += s.TrimmedUnread
+		f.looks[i].read += s.TrimmedUnread + s.Doubtful
 	}
 	l = f.looks[len(f.looks)-1]
 	for len(f.looks) > 2 && now.Sub(f.looks[1].at) >= forecastSpan {

@@ -24,7 +24,7 @@ func (f flow) stats(seconds int) stream.Stats {
 	added := before + int64(f.added*float64(seconds))
 	read := before - f.lag + int64(f.read*float64(seconds))/f.batch*f.batch
 	trimmed := max(added-f.limit, 0) / f.node * f.node
-	return stream.Stats{Added: added, Read: min(read, added), Length: added - trimmed}
+	return stream.Stats{Added: &added, Read: new(min(read, added)), Length: added - trimmed}
 }
 
 func TestForecast_TellsWhenTrimmingReachesUnread(t *testing.T) {
@@ -93,7 +93,7 @@ func TestForecast_EndsAndBeginsAnew(t *testing.T) {
 
 	// Redis has lost count for a moment: the forecast goes, and comes back without a further warning.
 	s := overload.stats(205)
-	s.Read = 0
+	s.Read = nil
 	reach, _ := step(s)
 	require.Nil(t, reach)
 	require.Empty(t, f.looks)
@@ -101,7 +101,7 @@ func TestForecast_EndsAndBeginsAnew(t *testing.T) {
 	// The stream is made anew.
 	reach, _ = step(overload.stats(210))
 	require.Nil(t, reach)
-	reach, _ = step(stream.Stats{Added: 10, Read: 5, Length: 10})
+	reach, _ = step(stream.Stats{Added: new(int64(10)), Read: new(int64(5)), Length: 10})
 	require.Nil(t, reach)
 	require.Len(t, f.looks, 1)
 	for s := 0; s <= 200; s += 5 {
@@ -119,8 +119,8 @@ func TestForecast_IsZeroWhileEntriesAreLost(t *testing.T) {
 	start, lost := time.Now(), int64(0)
 	for s := 0; s <= 600; s += 5 {
 		stats := overload.stats(s)
-		stats.Read += lost
-		stats.TrimmedUnread = max(stats.Added-stats.Length-stats.Read, 0)
+		*stats.Read += lost
+		stats.TrimmedUnread = max(*stats.Added-stats.Length-*stats.Read, 0)
 		lost += stats.TrimmedUnread // and is settled
 		reach := f.update(start.Add(time.Duration(s)*time.Second), stats)
 		if s >= 120 {

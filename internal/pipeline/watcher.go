@@ -24,6 +24,7 @@ type watcher struct {
 	letters  int64 // as last seen
 	failures int   // looks in a row
 	blind    bool  // it is reported
+	looked   bool  // once, at least
 }
 
 // watch looks at the stream, and reports whether that has entries that the group has yet to
@@ -74,6 +75,7 @@ func (w *watcher) look(ctx context.Context) (unread bool, err error) {
 	}
 	stats, statsErr := w.pipeline.countTrimmed(ctx, w.consumer)
 	if statsErr == nil {
+		w.reportNeverFed(stats)
 		w.show(stats)
 	}
 	gone, goneErr := w.consumer.RemoveGone(ctx, consumerExpiry)
@@ -82,6 +84,15 @@ func (w *watcher) look(ctx context.Context) (unread bool, err error) {
 			"stream", w.consumer.Stream(), "consumers", gone)
 	}
 	return stats.Lag != nil && *stats.Lag > 0, errors.Join(statsErr, lettersErr, goneErr)
+}
+
+// reportNeverFed warns at the start where nothing was ever added to the stream: its name may be wrong.
+func (w *watcher) reportNeverFed(stats stream.Stats) {
+	if !w.looked && (!stats.Exists || (stats.Added != nil && *stats.Added == 0)) {
+		w.pipeline.Logger.Warn("stream did not exist: nothing was ever added to it", "stream", w.consumer.Stream(),
+			"hint", "correct REDIS_STREAM where entries are published to another name; processor doctor lists names that look alike")
+	}
+	w.looked = true
 }
 
 func (w *watcher) show(stats stream.Stats) {
@@ -93,6 +104,7 @@ func (w *watcher) show(stats stream.Stats) {
 	}
 	w.pipeline.Metrics.SetStream(w.consumer.Stream(), observe.StreamStats{
 		Length:        stats.Length,
+		Added:         stats.Added,
 		Lag:           stats.Lag,
 		Pending:       stats.Pending,
 		OldestPending: stats.OldestPending,
@@ -102,18 +114,25 @@ func (w *watcher) show(stats stream.Stats) {
 }
 
 // countTrimmed asks for the stream's state, and reports entries that were trimmed unread, a loss
-// that is not ours. Only one replica counts it: who settles it.
+// that is not ours. Only one replica counts it: the one that settles it.
 func (p *Pipeline) countTrimmed(ctx context.Context, c *stream.Consumer) (stream.Stats, error) {
 	stats, err := c.Stats(ctx)
-	if err != nil || stats.TrimmedUnread == 0 {
+	if err != nil {
 		return stats, err
 	}
-	settled, err := c.SettleTrimmed(ctx, stats)
+	settled, err := c.Settle(ctx, stats)
 	if err != nil || !settled {
 		return stats, err
 	}
-	p.Metrics.TrimmedUnread.WithLabelValues(c.Stream()).Add(float64(stats.TrimmedUnread))
-	p.sayTrimmed(c.Stream(), stats.TrimmedUnread)
+	if stats.TrimmedUnread > 0 {
+		p.Metrics.TrimmedUnread.WithLabelValues(c.Stream()).Add(float64(stats.TrimmedUnread))
+		p.sayTrimmed(c.Stream(), stats.TrimmedUnread)
+	}
+	if stats.Doubtful > 0 {
+		p.Logger.Warn("entries may have been trimmed before they were read: Redis's count of reads was wrong",
+			"stream", c.Stream(), "entries_at_most", stats.Doubtful,
+			"hint", "normal after a restart or failover of Redis, or XGROUP SETID: the count is corrected")
+	}
 	return stats, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/sandbox"
 	"processor/internal/servertest"
 	"processor/internal/stream"
 )
@@ -80,5 +81,53 @@ func TestWatcher_SaysThatItIsBlind(t *testing.T) {
 		w.watch(t.Context())
 	}
 	require.Equal(t, []string{lost, blind, "info stream is watched again"}, messages(t, log))
+	require.True(t, p.Health.Readiness().Ready)
+}
+
+// A stream that nothing was ever added to may have the wrong name: this is said once, at the start.
+func TestWatcher_SaysThatAStreamWasNeverFed(t *testing.T) {
+	const never = "warn stream did not exist: nothing was ever added to it"
+	for name, c := range map[string]struct {
+		prepare func(*stream.Consumer, redis.UniversalClient)
+		want    []string
+	}{
+		"no stream":            {func(*stream.Consumer, redis.UniversalClient) {}, []string{never}},
+		"created by the group": {func(c *stream.Consumer, _ redis.UniversalClient) { _, _ = c.EnsureGroup(t.Context()) }, []string{never}},
+		"an entry":             {func(c *stream.Consumer, client redis.UniversalClient) { addEntries(t, client, c.Stream(), 1) }, []string{}},
+		"trimmed to nothing": {func(c *stream.Consumer, client redis.UniversalClient) {
+			addEntries(t, client, c.Stream(), 1)
+			client.XTrimMaxLen(t.Context(), c.Stream(), 0)
+		}, []string{}},
+	} {
+		consumer, client := newConsumer(t, servertest.StreamName(t)+name)
+		c.prepare(consumer, client)
+		p, log := newBare(t)
+		w := watcher{pipeline: p, consumer: consumer}
+		for range 2 {
+			w.watch(t.Context())
+		}
+		require.ElementsMatch(t, c.want, messages(t, log), name)
+	}
+}
+
+// A server that leaves out half of what Redis tells is watched all the same: nothing fails.
+func TestWatcher_WatchesMiniredis(t *testing.T) {
+	url, stop, err := sandbox.StartMiniredis()
+	require.NoError(t, err)
+	t.Cleanup(stop)
+	client, err := stream.Connect(url)
+	require.NoError(t, err)
+	consumer := stream.NewConsumer(client, "s", "processor", "me")
+	t.Cleanup(func() { require.NoError(t, errors.Join(consumer.Close(), client.Close())) })
+	_, err = consumer.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	addEntries(t, client, "s", 3)
+	read(t, consumer, 2)
+	p, log := newBare(t)
+	w := watcher{pipeline: p, consumer: consumer}
+	for range blindAfter + 1 {
+		w.watch(t.Context())
+	}
+	require.Empty(t, messages(t, log))
 	require.True(t, p.Health.Readiness().Ready)
 }

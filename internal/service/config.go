@@ -182,6 +182,9 @@ func CheckStreams(names ...string) error {
 		case seen[name]:
 			return fault(fmt.Errorf("%q stands there twice", name))
 		}
+		if err := stream.CheckName(name); err != nil {
+			return fault(err)
+		}
 		seen[name] = true
 	}
 	return nil

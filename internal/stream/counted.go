@@ -15,6 +15,7 @@ import (
 // time would see none of it. Hence the count of before and of after, in one transaction with the
 // read: what it grew by beyond the entries that came was never delivered to anybody.
 func (c *Consumer) countedRead(count int) [][]string {
+	c.countedAt = c.count.started()
 	groups := []string{"XINFO", "GROUPS", c.stream}
 	return [][]string{{"MULTI"}, groups, c.readCommand(count, 0, ">"), groups, {"EXEC"}}
 }
@@ -29,7 +30,7 @@ func (c *Consumer) parseCounted(entries []Entry, reply []byte) (d delivered, err
 	if n, err := r.array(); err != nil || n != 3 {
 		return d, errors.Join(errProtocol, err)
 	}
-	before, err := r.entriesRead(c.group)
+	before, err := r.counts(c.group)
 	if err != nil {
 		return d, err
 	}
@@ -38,62 +39,81 @@ func (c *Consumer) parseCounted(entries []Entry, reply []byte) (d delivered, err
 		return d, err
 	}
 	d.bytes = r.pos - start
-	after, err := r.entriesRead(c.group)
-	if before >= 0 && after >= 0 {
-		d.trimmedUnread = max(after-before-int64(len(d.entries)-len(entries)), 0)
+	after, err := r.counts(c.group)
+	if err != nil {
+		return d, err
 	}
-	return d, err
+	if c.grew(before, after) {
+		d.trimmedUnread = max(*after.read-*before.read-int64(len(d.entries)-len(entries)), 0)
+	}
+	return d, nil
 }
 
-// entriesRead reads a reply of XINFO GROUPS: what it says of the group's entries-read. -1 where that
-// is null, or the group or the stream is not there.
-func (r *respReader) entriesRead(group string) (int64, error) {
+// grew reports whether the difference of the counts can be trusted: a count that a restart, a failover
+// or XGROUP SETID left wrong may become right in between, and nothing is lost.
+func (c *Consumer) grew(before, after counts) bool {
+	if !c.count.see(c.countedAt, "", before.last, before.read) {
+		return false
+	}
+	exact := c.count.see(c.count.started(), "", after.last, after.read)
+	return exact && before.read != nil && after.read != nil
+}
+
+// counts is what XINFO GROUPS tells of a group. Read is nil where that is null, or the group or the
+// stream is not there.
+type counts struct {
+	last ID
+	read *int64
+}
+
+// counts reads a reply of XINFO GROUPS.
+func (r *respReader) counts(group string) (found counts, err error) {
 	if r.errorReply() != nil { // no such key: XREADGROUP says so, too
-		return -1, nil
+		return found, nil
 	}
 	groups, err := r.array()
 	if err != nil {
-		return 0, err
+		return found, err
 	}
-	found := int64(-1)
 	for range groups {
-		name, read, err := r.group()
+		name, c, err := r.group()
 		if err != nil {
-			return 0, err
+			return found, err
 		}
 		if string(name) == group {
-			found = read
+			found = c
 		}
 	}
 	return found, nil
 }
 
 // group reads the fields of one group.
-func (r *respReader) group() (name []byte, entriesRead int64, err error) {
+func (r *respReader) group() (name []byte, c counts, err error) {
 	fields, err := r.array()
 	if err != nil {
-		return nil, 0, err
+		return nil, c, err
 	}
-	entriesRead = -1
 	for range fields / 2 {
 		field, err := r.scalar()
 		if err != nil {
-			return nil, 0, err
+			return nil, c, err
 		}
 		value, err := r.scalar()
 		if err != nil {
-			return nil, 0, err
+			return nil, c, err
 		}
 		switch string(field) {
 		case "name":
 			name = value
 		case "entries-read":
 			if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
-				entriesRead = n
+				c.read = &n
 			}
+		case "last-delivered-id":
+			c.last, _ = parseID(string(value))
 		}
 	}
-	return name, entriesRead, nil
+	return name, c, nil
 }
 
 // scalar reads a string, a number or null, for which it returns nil.

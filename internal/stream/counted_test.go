@@ -37,8 +37,10 @@ func TestParseCounted_ComparesTheCounts(t *testing.T) {
 		"such a group is not there":     {groupsReply("other", ":3"), twoEntries, groupsReply("other", ":9"), 2, 0},
 		"Redis before 7.0 has no count": {"*1\r\n*2\r\n" + bulkOf("name") + bulkOf("g"), twoEntries, "*0\r\n", 2, 0},
 	}
-	consumer := NewConsumer(nil, "s", "g", "me")
 	for name, c := range cases {
+		consumer := NewConsumer(nil, "s", "g", "me")
+		consumer.count.begin()
+		consumer.countedAt = consumer.count.started()
 		got, err := consumer.parseCounted(nil, []byte("*3\r\n"+c.before+c.read+c.after))
 		require.NoError(t, err, name)
 		require.Len(t, got.entries, c.entries, name)

@@ -12,8 +12,10 @@ import (
 type Info struct {
 	// Exists: without it everything else is zero.
 	Exists bool
-	// Length counts the entries on the stream, Added those that ever were on it.
-	Length, Added int64
+	// Length counts the entries on the stream.
+	Length int64
+	// Added counts those that ever were on it; nil where the server does not tell.
+	Added *int64
 	// First is the id of the oldest entry; zero where the stream is empty.
 	First ID
 	// LastGenerated is the id of the newest entry, on the stream or no longer.
@@ -48,69 +50,35 @@ type ConsumerInfo struct {
 	Idle time.Duration
 }
 
-// Inspect asks Redis about a stream and a group, in one round trip (XINFO STREAM, GROUPS and
-// CONSUMERS, XPENDING). A stream or group that is missing is no error.
+// Inspect asks Redis about a stream and a group (in a script XINFO STREAM and GROUPS and XPENDING, then
+// XINFO CONSUMERS). A stream or group that is missing is no error.
 func Inspect(ctx context.Context, client redis.UniversalClient, stream, group string) (Info, error) {
-	// The counts of the stream first: entries delivered meanwhile then look like fewer losses,
-	// never like more.
-	pipe := client.Pipeline()
-	about := pipe.XInfoStream(ctx, stream)
-	groups := pipe.XInfoGroups(ctx, stream)
-	consumers := pipe.XInfoConsumers(ctx, stream, group)
-	pending := pipe.XPending(ctx, stream, group)
-	_, err := pipe.Exec(ctx)
-	// Exec's is the first error of a command, or of none of them where the connection failed.
-	for _, err := range []error{err, about.Err(), groups.Err(), consumers.Err(), pending.Err()} {
-		if err != nil && !missing(err) {
-			return Info{}, fmt.Errorf("ask for the state of stream %s: %w", stream, err)
-		}
+	found, err := lookAt(ctx, client, stream, group)
+	if err != nil {
+		return Info{}, err
 	}
-	if about.Err() != nil {
-		return Info{}, nil
+	info := Info{
+		Exists: found.exists, Length: found.length, Added: found.added, First: found.first,
+		LastGenerated: found.lastGenerated, MaxDeleted: found.maxDeleted,
 	}
-	s := about.Val()
-	info := Info{Exists: true, Length: s.Length, Added: s.EntriesAdded}
-	ids := idReader{}
-	info.First = ids.read(s.FirstEntry.ID)
-	info.LastGenerated = ids.read(s.LastGeneratedID)
-	info.MaxDeleted = ids.read(s.MaxDeletedEntryID)
-	for _, g := range groups.Val() {
-		if g.Name != group {
-			continue
-		}
-		info.Group = &GroupInfo{LastDelivered: ids.read(g.LastDeliveredID), Pending: g.Pending}
-		if g.Lag >= 0 { // -1 is the client's word for nil
-			info.Group.Lag = &g.Lag
-		}
-		// The client's word for nil is 0, which it can only be for a group that has read nothing.
-		if g.EntriesRead > 0 || info.Group.LastDelivered == (ID{}) {
-			info.Group.Read = &g.EntriesRead
-		}
-		if p := pending.Val(); p != nil && p.Count > 0 {
-			info.Group.OldestPending = ids.read(p.Lower)
-		}
-		for _, c := range consumers.Val() {
-			info.Group.Consumers = append(info.Group.Consumers, ConsumerInfo{Name: c.Name, Pending: c.Pending, Idle: c.Idle})
-		}
+	if !found.hasGroup {
+		return info, nil
 	}
-	if ids.err != nil {
-		return Info{}, fmt.Errorf("state of stream %s: %w", stream, ids.err)
+	info.Group = &GroupInfo{
+		LastDelivered: found.lastDelivered, Read: found.read, Lag: found.trueLag(),
+		Pending: found.pending, OldestPending: found.oldestPending,
+	}
+	if found.read == nil && found.lastDelivered == (ID{}) {
+		info.Group.Read = new(int64) // Redis counts from the first read on
+	}
+	consumers, err := client.XInfoConsumers(ctx, stream, group).Result()
+	if err != nil && !missing(err) {
+		return Info{}, fmt.Errorf("ask for the consumers of stream %s: %w", stream, err)
+	}
+	for _, c := range consumers {
+		info.Group.Consumers = append(info.Group.Consumers, ConsumerInfo{Name: c.Name, Pending: c.Pending, Idle: c.Idle})
 	}
 	return info, nil
-}
-
-// idReader reads several ids and keeps the first error.
-type idReader struct{ err error }
-
-func (r *idReader) read(text string) ID {
-	if text == "" {
-		return ID{}
-	}
-	id, err := ParseID(text)
-	if err != nil && r.err == nil {
-		r.err = err
-	}
-	return id
 }
 
 // CountTrimmedPending counts, up to limit, the pending entries older than the oldest entry of
@@ -159,7 +127,7 @@ func RecentlySettled(ctx context.Context, client redis.UniversalClient, stream, 
 	}
 	var entries []Entry
 	for _, end := range ends {
-		found, _, err := readRange(ctx, client, "xrevrange", stream, end, "-", count)
+		found, err := readRange(ctx, client, "xrevrange", stream, end, "-", count)
 		if err != nil {
 			return nil, err
 		}
@@ -168,18 +136,17 @@ func RecentlySettled(ctx context.Context, client redis.UniversalClient, stream, 
 	return entries, nil
 }
 
-// readRange sends XRANGE or XREVRANGE and returns the size of the reply too, which the entries
-// keep alive. It takes the reply as it comes: the client's own reader makes a map of the fields,
-// and so loses their order and all but one of those with one name.
-func readRange(ctx context.Context, client redis.UniversalClient, command, stream, start, stop string, count int) ([]Entry, int, error) {
+// readRange sends XRANGE or XREVRANGE. It takes the reply as it comes: the client's own reader makes a map
+// of the fields, and so loses their order and all but one of those with one name.
+func readRange(ctx context.Context, client redis.UniversalClient, command, stream, start, stop string, count int) ([]Entry, error) {
 	cmd := redis.NewRawCmd(ctx, command, stream, start, stop, "count", count)
 	cmd.SetFirstKeyPos(1)
 	if err := client.Process(ctx, cmd); err != nil {
-		return nil, 0, fmt.Errorf("read stream %s: %w", stream, err)
+		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
 	entries, err := parseRange(cmd.Val())
 	if err != nil {
-		return nil, 0, fmt.Errorf("read stream %s: %w", stream, err)
+		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	return entries, len(cmd.Val()), nil
+	return entries, nil
 }

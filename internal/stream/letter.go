@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -42,16 +43,70 @@ func (l *DeadLetter) Value(name string) []byte {
 	return nil
 }
 
-// DeadLetters reads up to count dead letters of a stream, the oldest first, with ids from first
-// to last, both included (XRANGE), and returns the size of the reply too.
-func DeadLetters(ctx context.Context, client redis.UniversalClient, stream string, first, last ID, count int) ([]DeadLetter, int, error) {
-	entries, size, err := readRange(ctx, client, "xrange", DeadKey(stream), first.String(), last.String(), count)
-	return letters(entries), size, err
+// A page of dead letters is at most so many, and so many bytes unless it is a single one.
+const (
+	pageLetters = 1000
+	pageBytes   = 1 << 20
+)
+
+// page takes letters one by one, since XRANGE counts letters and not bytes. ARGV: XRANGE or XREVRANGE,
+// start, end, maximum count and bytes, and "reasons" where only these are wanted.
+const pageScript = `
+local command, from, to, count, bytes = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local out, size = {}, 0
+while #out < count do
+	local found = redis.call(command, KEYS[1], from, to, 'COUNT', 1)
+	if #found == 0 then break end
+	local fields = found[1][2]
+	for i = 1, #fields do size = size + #fields[i] end
+	if #out > 0 and size > bytes then break end
+	from = '(' .. found[1][1]
+	if ARGV[6] == 'reasons' then
+		local n = #fields
+		if fields[n - 1] == '` + FieldSQLState + `' then n = n - 2 end
+		local reason = fields[n - 7] == '` + FieldReason + `' and fields[n - 5] == '` + FieldDetail + `' and
+			fields[n - 3] == '` + FieldSourceID + `' and fields[n - 1] == '` + FieldTime + `' and fields[n - 6]
+		out[#out + 1] = reason or ''
+	else
+		out[#out + 1] = found[1]
+	end
+end
+return out
+`
+
+var page = redis.NewScript(pageScript)
+
+// DeadLetters reads a page of dead letters of a stream, the oldest first, with ids from first to last,
+// both included. An empty page means that there are no more.
+func DeadLetters(ctx context.Context, client redis.UniversalClient, stream string, first, last ID) ([]DeadLetter, error) {
+	cmd := redis.NewRawCmd(ctx, "eval", pageScript, 1, DeadKey(stream), "XRANGE", first.String(), last.String(), pageLetters, pageBytes, "")
+	cmd.SetFirstKeyPos(3)
+	if err := client.Process(ctx, cmd); err != nil {
+		return nil, fmt.Errorf("read dead letters of stream %s: %w", stream, err)
+	}
+	entries, err := parseRange(cmd.Val())
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters of stream %s: %w", stream, err)
+	}
+	return letters(entries), nil
+}
+
+// maxReasonBytes bounds the size of the letters that NewestReasons looks at.
+const maxReasonBytes = 16 << 20
+
+// NewestReasons returns the reasons of up to count dead letters, the newest first, of fewer where they
+// are large. What is no letter of the worker has the reason "".
+func NewestReasons(ctx context.Context, client redis.UniversalClient, stream string, count int) ([]string, error) {
+	reasons, err := page.Run(ctx, client, []string{DeadKey(stream)}, "XREVRANGE", "+", "-", count, maxReasonBytes, "reasons").StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters of stream %s: %w", stream, err)
+	}
+	return reasons, nil
 }
 
 // NewestDeadLetters reads up to count dead letters of a stream, the newest first (XREVRANGE).
 func NewestDeadLetters(ctx context.Context, client redis.UniversalClient, stream string, count int) ([]DeadLetter, error) {
-	entries, _, err := readRange(ctx, client, "xrevrange", DeadKey(stream), "+", "-", count)
+	entries, err := readRange(ctx, client, "xrevrange", DeadKey(stream), "+", "-", count)
 	return letters(entries), err
 }
 

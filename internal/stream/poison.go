@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,9 +14,7 @@ import (
 const markExpiry = 7 * 24 * time.Hour
 
 // PoisonKey names the hash of the marks of a stream, in the slot of the stream.
-func PoisonKey(stream string) string {
-	return strings.TrimSuffix(DeadKey(stream), ":dead") + ":poison"
-}
+func PoisonKey(stream string) string { return beside(stream, ":poison") }
 
 // Mark notes that this process is about to handle the entry by itself, and returns how many processes
 // have noted that without Unmark, this one included: all but this one ended while they handled it.

@@ -11,56 +11,77 @@ import (
 
 // Stats is what Redis tells of a stream and its group at one moment.
 type Stats struct {
-	// Length counts the entries on the stream (XLEN).
+	// Exists is false where there is no such stream: everything else is then zero.
+	Exists bool
+	// Length counts the entries on the stream.
 	Length int64
-	// Lag counts the entries that the group has yet to deliver; nil where Redis cannot tell,
-	// as after XDEL in the middle of what is unread (XINFO GROUPS).
+	// Lag counts the entries that the group has yet to deliver; nil where nobody can tell, as after
+	// XDEL in the middle of what is unread.
 	Lag *int64
 	// Pending counts the entries delivered and not acknowledged, over all consumers (XPENDING).
 	Pending int64
 	// OldestPending is how long ago the oldest pending entry was added; 0 where none is.
 	OldestPending time.Duration
 
-	// Added counts the entries ever added, Read those of them that the group has passed; Read
-	// is 0 where Redis does not know (XINFO STREAM, XINFO GROUPS).
-	Added, Read int64
-	// TrimmedUnread counts entries that were trimmed or deleted before the group had them. 0
-	// also where the moment does not allow to tell.
+	// Added counts the entries ever added; nil where the server does not tell.
+	Added *int64
+	// Read counts those of them that the group has passed; nil where the server has no count.
+	Read *int64
+	// TrimmedUnread counts entries that were trimmed or deleted before the group had them. It is never
+	// more than is certain.
 	TrimmedUnread int64
+	// Doubtful counts entries that may have been: Redis's count of read entries is not known to be
+	// right, as after a restart, a failover or XGROUP SETID.
+	Doubtful int64
 
 	lastDelivered ID
+	run           string
+	right         *int64 // what Read should be; nil where one cannot tell
+	marked        bool   // that Read is right is noted already
 }
 
-// Stats asks Redis in one transaction. Without a stream or group everything is 0.
+// Stats asks Redis in one script. Without a stream or group everything is 0.
 func (c *Consumer) Stats(ctx context.Context) (Stats, error) {
-	pipe := c.client.TxPipeline()
-	info := pipe.XInfoStream(ctx, c.stream)
-	groups := pipe.XInfoGroups(ctx, c.stream)
-	pending := pipe.XPending(ctx, c.stream, c.group)
-	if _, err := pipe.Exec(ctx); err != nil && !missing(err) {
-		return Stats{}, fmt.Errorf("ask for the state of stream %s: %w", c.stream, err)
+	started := c.count.started()
+	found, err := lookAt(ctx, c.client, c.stream, c.group)
+	if err != nil || !found.hasGroup {
+		return found.stats(time.Now(), false), err
 	}
-	var s Stats
-	if p := pending.Val(); p != nil && p.Count > 0 {
-		s.Pending = p.Count
-		oldest, err := ParseID(p.Lower)
-		if err != nil {
-			return Stats{}, fmt.Errorf("XPENDING %s: %w", c.stream, err)
-		}
-		s.OldestPending = max(time.Since(oldest.Time()), 0)
+	exact := c.count.see(started, found.run, found.lastDelivered, found.read)
+	if !exact && found.confirms() {
+		exact = true
+		c.count.confirm(found.run, found.lastDelivered, *found.read)
 	}
-	if info.Val() == nil {
-		return s, nil
+	return found.stats(time.Now(), exact), nil
+}
+
+func (s *state) stats(now time.Time, exact bool) Stats {
+	loss := s.lost(exact)
+	stats := Stats{
+		Exists: s.exists, Length: s.length, Lag: s.trueLag(), Pending: s.pending,
+		Added: s.added, Read: s.read,
+		TrimmedUnread: loss.entries, Doubtful: loss.doubtful,
+		lastDelivered: s.lastDelivered, run: s.run, right: loss.read,
 	}
-	s.Length, s.Added = info.Val().Length, info.Val().EntriesAdded
-	for i := range groups.Val() {
-		if g := &groups.Val()[i]; g.Name == c.group {
-			if err := s.group(info.Val(), g); err != nil {
-				return Stats{}, fmt.Errorf("XINFO of stream %s: %w", c.stream, err)
-			}
-		}
+	if s.pending > 0 && s.oldestPending != (ID{}) {
+		stats.OldestPending = max(now.Sub(s.oldestPending.Time()), 0)
 	}
-	return s, nil
+	if stats.right == nil && exact {
+		stats.right = s.read
+	}
+	stats.marked = s.read != nil && (s.run == "" || s.counted == mark(s.run, s.lastDelivered, *s.read))
+	return stats
+}
+
+// trueLag is Redis's lag, but where the stream itself shows how much is unread.
+func (s *state) trueLag() *int64 {
+	if entries, known := s.undelivered(); known {
+		return &entries
+	}
+	if s.added == nil || (s.lag != nil && *s.lag < 0) {
+		return nil // miniredis says the length instead
+	}
+	return s.lag
 }
 
 // DeadLetterLength counts the entries of the dead-letter stream (XLEN); 0 where there is none. It is
@@ -73,61 +94,58 @@ func (c *Consumer) DeadLetterLength(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-func (s *Stats) group(info *redis.XInfoStream, g *redis.XInfoGroup) (err error) {
-	if s.lastDelivered, err = ParseID(g.LastDeliveredID); err != nil {
-		return err
-	}
-	s.Read = g.EntriesRead
-	if g.Lag < 0 { // the client's word for nil
-		return nil
-	}
-	s.Lag = &g.Lag
-
-	// How many unread entries there are can be told apart from how many there should be in two
-	// cases: none of what is on the stream was delivered, or all of it was.
-	var unread int64
-	switch {
-	case s.Length == 0:
-	case g.LastDeliveredID == info.LastGeneratedID:
-	default:
-		first, err := ParseID(info.FirstEntry.ID)
-		if err != nil {
-			return err
-		}
-		if first.Compare(s.lastDelivered) <= 0 {
-			return nil
-		}
-		unread = s.Length
-	}
-	s.TrimmedUnread = max(g.Lag-unread, 0)
-	if s.Read > 0 {
-		s.TrimmedUnread = max(s.Added-s.Read-unread, s.TrimmedUnread)
-	}
-	return nil
-}
-
-// settleTrimmed sets the group's count of read entries, unless the group has moved meanwhile.
-var settleTrimmed = redis.NewScript(`
+// settle sets the group's count of read entries, unless the group has moved meanwhile, and notes that
+// it is right. ARGV: group, last delivered id, entries-read as seen (-1: none) and as it is right, and the
+// text of the note, empty where the server's run is not known.
+var settle = redis.NewScript(`
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 	local field = {}
 	for i = 1, #group, 2 do field[group[i]] = group[i + 1] end
 	if field['name'] == ARGV[1] and field['last-delivered-id'] == ARGV[2]
-		and (field['entries-read'] or 0) == tonumber(ARGV[3]) then
-		redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2], 'ENTRIESREAD', ARGV[3] + ARGV[4])
+		and (field['entries-read'] or -1) == tonumber(ARGV[3]) then
+		if ARGV[3] ~= ARGV[4] then
+			redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2], 'ENTRIESREAD', ARGV[4])
+		end
+		if KEYS[2] and ARGV[5] ~= '' then
+			redis.pcall('SET', KEYS[2], ARGV[5])
+		end
 		return 1
 	end
 end
 return 0
 `)
 
-// SettleTrimmed counts the entries that stats found trimmed as passed by the group (XGROUP
-// SETID … ENTRIESREAD), so that the lag is true again and nobody counts the same loss twice. It
-// reports false where another replica was faster or the group has moved on: then ask again.
-func (c *Consumer) SettleTrimmed(ctx context.Context, stats Stats) (bool, error) {
-	settled, err := settleTrimmed.Run(ctx, c.client, []string{c.stream},
-		c.group, stats.lastDelivered.String(), stats.Read, stats.TrimmedUnread).Bool()
+// Settle makes the group's count of read entries right (XGROUP SETID … ENTRIESREAD): entries that stats
+// found trimmed count as passed, so that nobody counts the same loss twice, and a count that a restart or
+// a failover left behind is caught up. It reports false where there was nothing to do, another replica
+// was faster or the group has moved on.
+func (c *Consumer) Settle(ctx context.Context, stats Stats) (bool, error) {
+	if stats.right == nil {
+		return false, nil
+	}
+	seen, right := int64(-1), *stats.right
+	if stats.Read != nil {
+		seen = *stats.Read
+	}
+	if seen == right && stats.marked {
+		c.count.confirm(stats.run, stats.lastDelivered, right)
+		return false, nil
+	}
+	note := ""
+	if stats.run != "" {
+		note = mark(stats.run, stats.lastDelivered, right)
+	}
+	settled, err := withCounted(c.stream, func(keys []string) *redis.Cmd {
+		return settle.Run(ctx, c.client, keys, c.group, stats.lastDelivered.String(), seen, right, note)
+	}).Bool()
+	if missing(err) {
+		return false, nil // the stream is gone
+	}
 	if err != nil {
-		return false, fmt.Errorf("settle the trimmed entries of stream %s: %w", c.stream, err)
+		return false, fmt.Errorf("settle the count of entries read from stream %s: %w", c.stream, err)
+	}
+	if settled {
+		c.count.confirm(stats.run, stats.lastDelivered, right)
 	}
 	return settled, nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -34,6 +33,9 @@ type Consumer struct {
 	stream string
 	group  string
 	name   string
+
+	count     count
+	countedAt int // when the read began that counts
 
 	wire    *wire // of the reads; nil while there is none
 	buffers buffers
@@ -70,6 +72,7 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("create consumer group %s on stream %s: %w", c.group, c.stream, err)
 	}
+	c.count.begin()
 	return true, nil
 }
 
@@ -256,14 +259,4 @@ func (c *Consumer) Leave(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("remove consumer %s from group %s: %w", c.name, c.group, err)
 	}
 	return gone, nil
-}
-
-// DeadKey names the dead-letter stream of a stream. Redis Cluster keeps both in one slot, so
-// that one script reaches both: the slot is that of the text in the first {…}, or of the whole
-// name where there is none.
-func DeadKey(stream string) string {
-	if open := strings.IndexByte(stream, '{'); open >= 0 && strings.IndexByte(stream[open+1:], '}') > 0 {
-		return stream + ":dead"
-	}
-	return "{" + stream + "}:dead"
 }

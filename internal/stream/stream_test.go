@@ -219,7 +219,7 @@ func TestConsumer_Stats(t *testing.T) {
 	lag := int64(1)
 	require.Equal(t, Stats{
 		Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending,
-		Added: 3, Read: 2, lastDelivered: stats.lastDelivered,
+		Exists: true, Added: counted(3), Read: counted(2), lastDelivered: stats.lastDelivered, run: stats.run, right: counted(2),
 	}, stats)
 
 	letters, err := f.DeadLetterLength(t.Context())
@@ -259,10 +259,10 @@ func TestConsumer_FindsWhatWasTrimmedUnread(t *testing.T) {
 	require.NoError(t, f.client.XTrimMaxLen(t.Context(), f.stream, 2).Err())
 	n, stats := trimmed()
 	require.Equal(t, int64(5), n)
-	settled, err := f.SettleTrimmed(t.Context(), stats)
+	settled, err := f.Settle(t.Context(), stats)
 	require.NoError(t, err)
 	require.True(t, settled)
-	settled, err = f.SettleTrimmed(t.Context(), stats)
+	settled, err = f.Settle(t.Context(), stats)
 	require.NoError(t, err)
 	require.False(t, settled, "another replica would count it twice")
 	n, stats = trimmed()
@@ -409,20 +409,6 @@ func TestConsumer_FindsDeliveriesAmongManyOthers(t *testing.T) {
 	counts, err := f.Deliveries(t.Context(), Batch{Entries: []Entry{{ID: first}, {ID: added[1]}, {ID: last}}})
 	require.NoError(t, err)
 	require.Equal(t, map[ID]int64{first: 2, last: 1}, counts)
-}
-
-func TestConsumer_KeepsBothStreamsInOneSlot(t *testing.T) {
-	cases := map[string]string{
-		"telemetry:t":   "{telemetry:t}:dead",
-		"{fleet}:t":     "{fleet}:t:dead",
-		"a{fleet}b":     "a{fleet}b:dead",
-		"{}:t":          "{{}:t}:dead", // an empty tag is none; no name can share its slot
-		"telemetry:{t":  "{telemetry:{t}:dead",
-		"telemetry:}{t": "{telemetry:}{t}:dead",
-	}
-	for stream, want := range cases {
-		require.Equal(t, want, DeadKey(stream))
-	}
 }
 
 func TestConnect_TakesEveryKindOfServer(t *testing.T) {
