@@ -93,9 +93,9 @@ func TestCrash_BetweenXACKOfTwoStreams(t *testing.T) {
 	r.finish(nil)
 }
 
-// An entry that ends the process whenever it is met: it is alone after --max-deliveries, and a dead
-// letter without being decoded after twice as many. None of those behind it goes the same way,
-// although they were delivered as often.
+// An entry that ends the process whenever it is met: it is handled by itself after --max-deliveries, and
+// after three processes have ended there it is dead-lettered without being decoded. None of those behind
+// it goes the same way, although they were delivered as often.
 func TestCrash_WithTheSameEntryAtEveryStart(t *testing.T) {
 	for _, step := range []pipeline.Step{pipeline.Read, pipeline.Decoded} {
 		t.Run(string(step), func(t *testing.T) {
@@ -105,23 +105,26 @@ func TestCrash_WithTheSameEntryAtEveryStart(t *testing.T) {
 			r.publish(10)
 			entries, err := r.redis.XRange(t.Context(), r.config.Streams[0], "-", "+").Result()
 			require.NoError(t, err)
-			for range 2 * r.config.MaxDeliveries {
+			for range r.config.MaxDeliveries + 3 {
 				r.start(dies(step, 1)).dead()
 				require.Empty(t, r.letters())
 			}
-			// The first entry is buried, and the process dies of the second, as of any other now.
+			// The first entry is quarantined, and the process dies of the second, as of any other now.
 			r.start(dies(step, 1)).dead()
-			first, second := "delivered_too_often "+entries[0].ID, "delivered_too_often "+entries[1].ID
+			first := "delivered_too_often " + entries[0].ID
 			require.Equal(t, []string{first}, r.letters())
 			letter, err := r.redis.XRange(t.Context(), stream.DeadKey(r.config.Streams[0]), "-", "+").Result()
 			require.NoError(t, err)
-			require.Contains(t, letter[0].Values[stream.FieldDetail], "delivered 5 times")
+			require.Contains(t, letter[0].Values[stream.FieldDetail], "3 processes in a row ended")
 			require.Equal(t, string(r.published[0]), letter[0].Values["payload"])
 			require.Equal(t, int64(9), r.pending())
 
-			r.published = r.published[2:]
-			l := r.finish([]string{first, second})
-			require.Equal(t, ledger{Read: 9, Inserted: 8, DeadLettered: 1, Balanced: true}, l)
+			r.published = r.published[1:]
+			l := r.finish([]string{first})
+			require.Equal(t, ledger{Read: 9, Inserted: 9, Balanced: true}, l)
+			marks, err := r.redis.HLen(t.Context(), stream.PoisonKey(r.config.Streams[0])).Result()
+			require.NoError(t, err)
+			require.Zero(t, marks)
 		})
 	}
 }

@@ -43,6 +43,7 @@ func TestReplica_StopsAndGoesOn(t *testing.T) {
 			entries := 2000 + len(letters)
 			require.GreaterOrEqual(t, one.Read+two.Read, entries)
 			require.Equal(t, 2000, one.Inserted+two.Inserted, "each position is one row")
+			require.Equal(t, len(letters), one.DeadLettered+two.DeadLettered, "each dead letter is counted by its writer")
 			require.Equal(t, one.Read+two.Read-entries, one.Unchanged+two.Unchanged+one.DeadLettered+two.DeadLettered-len(letters),
 				"what was read twice changed nothing: %+v %+v", one, two)
 			r.requireExact(letters...)

@@ -156,8 +156,8 @@ func TestLimit_BatchIsCut(t *testing.T) {
 	}
 }
 
-// alone is logged when a row is refused that is sent alone.
-const alone = "an entry cannot be written alone, while others are; it waits and is tried again"
+// alone is logged when the server refuses a row by itself.
+const alone = "entry parked; retrying while others go on"
 
 // Rows that meet a limit alone wait and are reported, while everything else goes on, however many
 // there are, and land when they can.
@@ -195,7 +195,7 @@ func TestLimit_LoneRowsWait(t *testing.T) {
 	r.published = append(r.published, heavy...)
 	r.awaitDrained()
 	Until(t, "ready again", w.ready)
-	require.Len(t, w.lines("no entry waits alone any more"), 1)
+	require.Len(t, w.lines("no entry is parked any more"), 1)
 	total := 900 + len(heavy)
 	require.Equal(t, ledger{Read: total, Inserted: total, Balanced: true}, w.stop())
 	r.requireExact()

@@ -19,9 +19,10 @@ const (
 	Inserted Outcome = iota
 	// Merged is a row that was there and gained attributes.
 	Merged
-	// Unchanged is a row that was there and had nothing to gain: mostly a redelivery.
+	// Unchanged is a record that was there already, as a row with nothing to gain or as a dead letter:
+	// mostly a redelivery. An entry that another worker took over counts here, too.
 	Unchanged
-	// DeadLettered is an entry that cannot be a row and was copied to the dead-letter stream.
+	// DeadLettered is an entry that cannot be a row and was copied to the dead-letter stream, by this worker.
 	DeadLettered
 
 	outcomes = iota

@@ -9,74 +9,77 @@ import (
 	"processor/internal/stream"
 )
 
-// claim takes over what other consumers left pending for too long: a pod that is gone, or one
-// that hangs. One page of the pending list a call, the cursor carried, so that claiming never
+// claims takes over what other consumers left pending for too long: a pod that is gone, or one
+// that hangs.
+type claims struct {
+	lane   *lane
+	at     time.Time // when to claim next
+	cursor stream.Cursor
+}
+
+// claim takes one page of the pending list a call, the cursor carried, so that claiming never
 // keeps new entries waiting for long. Nothing is claimed while batches are held because of the
-// database: every claim counts as a delivery, and an outage would run those counts up. It reports
-// whether there are further pages.
-func (r *reader) claim(ctx, work context.Context) (more bool, err error) {
-	if time.Now().Before(r.claimAt) || !r.pipeline.Store.Healthy() {
+// database, or while this worker has more to park than fits. It reports whether there are further pages.
+func (c *claims) claim(ctx, work context.Context) (more bool, err error) {
+	l := c.lane
+	idle := l.pipeline.Options.ClaimIdle
+	if time.Now().Before(c.at) || !l.pipeline.Store.Healthy() || l.returned.Load() > 0 {
 		return false, nil
 	}
-	claimed, err := r.consumer.Claim(ctx, r.pipeline.Options.ClaimIdle, r.cursor, r.size.count(0, 0))
+	if c.cursor.AtBeginning() {
+		c.renew(ctx)
+	}
+	claimed, err := l.consumer.Claim(ctx, idle, c.cursor, l.new.size.count(0, 0))
 	if err != nil {
 		return false, err
 	}
-	r.cursor = claimed.Next
-	more = !r.cursor.AtBeginning()
+	c.cursor = claimed.Next
+	more = !c.cursor.AtBeginning()
 	if !more {
 		// Between a quarter and three quarters of ClaimIdle, so that replicas take turns.
-		idle := r.pipeline.Options.ClaimIdle
-		r.claimAt = time.Now().Add(idle/4 + rand.N(idle/2+1))
+		c.at = time.Now().Add(idle/4 + rand.N(idle/2+1))
 	}
-	mine := r.inFlightIDs()
-	r.reportTrimmed(claimed.Trimmed, mine)
-	b := leaveOut(claimed.Batch, mine)
+	held := l.held()
+	l.reportTrimmed(claimed.Trimmed, held)
+	b := leaveOut(claimed.Batch, held)
 	if len(b.Entries) == 0 {
 		return more, nil
 	}
-	r.pipeline.Metrics.Claimed.Add(float64(len(b.Entries)))
-	r.logger.Info("entries that were pending for too long are taken over", "entries", len(b.Entries))
-	r.size.observe(len(claimed.Entries), claimed.Bytes)
-	_, err = r.handRedelivered(ctx, work, b)
-	return more, err
+	l.pipeline.Metrics.Claimed.Add(float64(len(b.Entries)))
+	l.logger.Info("entries that were pending for too long are taken over", "entries", len(b.Entries))
+	l.new.size.observe(len(claimed.Entries), claimed.Bytes)
+	return more, l.handRedelivered(ctx, work, b, true)
 }
 
-// reportTrimmed counts pending entries of which Redis has nothing left. Those that are in flight
-// here are no loss: they are in memory, and become rows all the same. What another replica holds
+// renew keeps this worker from claiming what it has in memory, which would count as a delivery. It claims
+// nothing while it is held up itself, and others then take its entries over.
+func (c *claims) renew(ctx context.Context) {
+	l := c.lane
+	var ids []stream.ID
+	for id, whole := range l.held() {
+		if whole {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, stream.ID.Compare)
+	if err := l.consumer.Renew(ctx, l.pipeline.Options.ClaimIdle/4, ids); err != nil {
+		l.logger.Debug("entries in memory cannot be renewed", "error", err)
+	}
+}
+
+// reportTrimmed counts pending entries of which Redis has nothing left. Those that are held
+// here are no loss: they are in memory, and are stored all the same. What another replica holds
 // cannot be seen from here.
-func (r *reader) reportTrimmed(trimmed []stream.ID, mine map[stream.ID]bool) {
+func (l *lane) reportTrimmed(trimmed []stream.ID, held map[stream.ID]bool) {
 	gone := 0
 	for _, id := range trimmed {
-		if !mine[id] {
+		if !held[id] {
 			gone++
 		}
 	}
 	if gone == 0 {
 		return
 	}
-	r.pipeline.Metrics.LostPending.WithLabelValues(r.consumer.Stream()).Add(float64(gone))
-	r.logger.Error("pending entries were trimmed from the stream; they may be lost: unless a live replica still holds them", "entries", gone)
-}
-
-// inFlightIDs are the entries that this process has in flight, or had just now, and those whose
-// rows wait alone: true where it has more than the id of them.
-func (r *reader) inFlightIDs() map[stream.ID]bool {
-	ids := map[stream.ID]bool{}
-	for _, b := range r.inFlight {
-		for i := range b.Entries {
-			ids[b.Entries[i].ID] = !b.Entries[i].Trimmed
-		}
-	}
-	r.pipeline.waiters[r.consumer].addTo(ids)
-	return ids
-}
-
-// leaveOut takes entries out of a batch, in place.
-func leaveOut(b stream.Batch, ids map[stream.ID]bool) stream.Batch {
-	b.Entries = slices.DeleteFunc(b.Entries, func(e stream.Entry) bool {
-		_, found := ids[e.ID]
-		return found
-	})
-	return b
+	l.pipeline.Metrics.LostPending.WithLabelValues(l.name()).Add(float64(gone))
+	l.logger.Error("pending entries were trimmed from the stream; they may be lost: unless a live replica still holds them", "entries", gone)
 }

@@ -1,53 +1,56 @@
-// Package pipeline moves positions from Redis Streams to the database. The life of a batch:
+// Package pipeline moves positions from Redis Streams to the database. Read its files in this order:
 //
-//	read       reader.go   entries become pending for this consumer
-//	decode     worker.go   payload -> position, or a reason why not
-//	write      worker.go   sorted, in one transaction; trouble is waited out
-//	observe    worker.go   device state, delays, the ledger
-//	settle     worker.go   dead letters, then XACK: only now Redis forgets the entries
-//	wait       waiter.go   rows that the server refuses alone, while it takes the others
+//	pipeline.go     what it is made of; the order of start and stop
+//	batch.go        an entry on its way (item), and what is read at once (batch)
+//	worker.go       the life of a batch: decode, write, observe, acknowledge, dead-letter
+//	finish.go       what Redis is told at the end: XACK, dead letters
+//	lane.go         everything of one stream; its reading loop
+//	new.go, own.go, claim.go   the three sources of entries
+//	parked.go       entries that wait for a later attempt
+//	retry.go, alone.go         those attempts
 //
-// Whatever ends the process in between, the entries are still pending and are read again at
+// Whatever ends the process in between, the entries are still pending in Redis and are read again at
 // the next start; the upsert makes that harmless.
 package pipeline
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"processor/internal/deadletter"
 	"processor/internal/device"
 	"processor/internal/observe"
+	"processor/internal/position"
 	"processor/internal/store"
 	"processor/internal/stream"
 )
 
 // Options are the settings of a Pipeline. All are required.
 type Options struct {
-	// Writers is how many batches are decoded and written at once.
+	// Writers is how many batches are decoded and written at once; see Writers.
 	Writers int
-	// BatchSize bounds the entries of a batch.
+	// BatchSize is the maximum of entries per batch.
 	BatchSize int
-	// BatchBytes bounds a batch's memory: COUNT follows the size of the entries seen.
+	// BatchBytes bounds a batch's memory: COUNT follows the size of the entries seen. What a stream has parked for
+	// the database, and for its dead letters, is bounded by it too.
 	BatchBytes int
-	// Linger is the least time between two reads of a stream without backlog.
+	// Linger is the minimum time between two reads of a stream without backlog.
 	Linger time.Duration
 	// ClaimIdle is how long another consumer's entry must have been pending to be taken over.
 	ClaimIdle time.Duration
-	// MaxDeliveries is how often an entry may be delivered before it is processed alone, and
-	// becomes a dead letter where it fails for a reason of its own; after twice as many, the first
-	// of them becomes one without being decoded.
+	// MaxDeliveries is how often an entry may be delivered before it is handled by itself.
 	MaxDeliveries int
-	// Window bounds a fix's time against now. What is outside is a dead letter: each stray day
-	// would make a chunk.
-	Window deadletter.Window
-	// ShutdownTimeout is what batches in flight have to finish in after the stop.
+	// Window bounds a fix's time against now.
+	Window position.Window
+	// ShutdownTimeout bounds how long batches in flight may take after the stop.
 	ShutdownTimeout time.Duration
 }
+
+// Writers returns how many store.Writers a pipeline uses at once: those of Options.Writers, one more for
+// each further stream, so that no stream waits for another's, and one a stream for its parked entries.
+func Writers(writers, streams int) int { return writers + 2*streams - 1 }
 
 // Pipeline holds the parts that it wires. The caller owns them and closes them after Run.
 type Pipeline struct {
@@ -63,21 +66,23 @@ type Pipeline struct {
 	// it. The fault tests end the process there.
 	OnStep func(Step)
 
-	waiters map[*stream.Consumer]*waiter
+	// alone is held while an entry is marked that may end the process: of several at once one could
+	// not say which of them did.
+	alone sync.Mutex
 }
 
 // Step is a moment in the life of a batch: after it was read, decoded and so on.
 type Step string
 
 // The steps in their order. A batch without dead letters has no DeadLettered; an entry that is
-// dead-lettered without being decoded has nothing before that.
+// dead-lettered without being decoded has nothing before Acknowledged.
 const (
 	Read         Step = "read"
 	Decoded      Step = "decoded"
 	Committed    Step = "committed"
 	Observed     Step = "observed"
-	DeadLettered Step = "dead_lettered"
 	Acknowledged Step = "acknowledged"
+	DeadLettered Step = "dead_lettered"
 )
 
 func (p *Pipeline) step(s Step) {
@@ -89,44 +94,33 @@ func (p *Pipeline) step(s Step) {
 // errShutdownTimeout ends what is still in flight when ShutdownTimeout is over.
 var errShutdownTimeout = errors.New("shutdown timeout is over")
 
-// batch is one read on its way through a worker.
-type batch struct {
-	stream.Batch
-	consumer *stream.Consumer
-	// lastChance: a single entry that was delivered too often.
-	lastChance bool
-	waited     bool // its entries wait alone
-	// buried: a single entry that seems to end the process, after so many deliveries; else 0.
-	buried int64
-	handed time.Time     // to a worker
-	done   chan struct{} // closed when the worker is through with it, however that ended
-}
-
-// Run moves positions until ctx ends, and returns when the batches in flight are through or
-// the shutdown timeout is over. What is not done by then stays pending in Redis. Trouble with
-// Redis or the database never ends it: it waits and goes on.
+// Run moves positions until ctx ends, and returns when the batches in flight are finished or
+// the shutdown timeout is over. What is not done by then stays pending in Redis. An outage of Redis
+// or the database never ends it: it waits and goes on.
 func (p *Pipeline) Run(ctx context.Context) {
 	// Batches in flight outlive the stop of reading.
 	work, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer giveUp(nil)
-	// Unbuffered: a reader holds one batch at most, and reads the next when a worker took it.
-	// So no more than Writers + streams batches are in memory.
-	batches := make(chan *batch)
 
-	var readers, workers, waiters, monitors sync.WaitGroup
-	p.waiters = make(map[*stream.Consumer]*waiter, len(p.Consumers))
-	for _, c := range p.Consumers {
-		x := p.newWaiter(c)
-		p.waiters[c] = x
-		waiters.Go(func() { x.run(work) })
-	}
-	for range p.Options.Writers {
+	// One worker for each stream alone, and the others for all: a stream whose batches hang cannot
+	// take the last one. The channels are unbuffered: a lane holds one batch at most beyond those of
+	// the workers.
+	var lanes []*lane
+	var readers, workers, retries, monitors sync.WaitGroup
+	shared := make(chan *batch)
+	for range p.Options.Writers - 1 {
 		w := p.newWorker()
-		workers.Go(func() { w.run(work, batches) })
+		workers.Go(func() { w.run(work, shared) })
 	}
 	for _, c := range p.Consumers {
-		r := p.newReader(c, batches)
-		readers.Go(func() { r.run(ctx, work) })
+		l := p.newLane(c, shared)
+		lanes = append(lanes, l)
+		w := p.newWorker()
+		workers.Go(func() { w.run(work, l.batches) })
+		retries.Go(func() { l.retryWrites(work) })
+		retries.Go(func() { l.retryReplies(work, l.letters) })
+		retries.Go(func() { l.retryReplies(work, l.acks) })
+		readers.Go(func() { l.read(ctx, work) })
 	}
 	monitors.Go(func() { p.monitor(ctx) })
 
@@ -135,12 +129,20 @@ func (p *Pipeline) Run(ctx context.Context) {
 	timer := time.AfterFunc(p.Options.ShutdownTimeout, func() { giveUp(errShutdownTimeout) })
 	defer timer.Stop()
 	readers.Wait()
-	close(batches)
-	workers.Wait()
-	for _, x := range p.waiters {
-		close(x.arrivals)
+	close(shared)
+	for _, l := range lanes {
+		close(l.batches)
 	}
-	waiters.Wait()
+	workers.Wait()
+	for _, l := range lanes {
+		l.writes.close()
+	}
+	for _, l := range lanes {
+		<-l.written
+		l.letters.close()
+		l.acks.close()
+	}
+	retries.Wait()
 	monitors.Wait()
 	p.leave(work)
 }
@@ -160,35 +162,6 @@ func (p *Pipeline) leave(ctx context.Context) {
 		}
 	}
 }
-
-// StoreEvents returns the calls that a Store makes for this pipeline's metrics and health.
-func StoreEvents(metrics *observe.Metrics, health *observe.Health) store.Events {
-	// Series that begin at their first event hide it from increase().
-	for _, class := range store.Classes() {
-		metrics.WriteErrors.WithLabelValues(string(class))
-	}
-	for _, reason := range deadletter.Reasons() {
-		metrics.DeadLetters.WithLabelValues(string(reason))
-	}
-	return store.Events{
-		Wrote: func(path string, _ int, took time.Duration) {
-			metrics.BatchWrite.WithLabelValues(path).Observe(took.Seconds())
-		},
-		Failed:        func(class store.Class) { metrics.WriteErrors.WithLabelValues(string(class)).Inc() },
-		CommitUnknown: metrics.CommitUnknown.Inc,
-		Trouble: func(class store.Class, since time.Time, err error) {
-			switch {
-			case err == nil:
-				health.Recover("writes")
-			case class == store.Schema, class == store.Unexpected, time.Since(since) > graceBeforeNotReady:
-				health.Fail("writes", fmt.Errorf("%s: %w", class, err))
-			}
-		},
-	}
-}
-
-// graceBeforeNotReady: a deadlock or a failover of seconds is no reason to be taken out.
-const graceBeforeNotReady = 10 * time.Second
 
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {

@@ -54,14 +54,6 @@ func TestSizer_LearnsFromOneReply(t *testing.T) {
 	require.Zero(t, s.count(first, first*large), "the batch is full")
 	require.Equal(t, maxBytes/large, s.count(0, 0))
 
-	// Of a reply that was given up only a part was seen.
-	given := newSizer(5000, maxBytes)
-	for range 5 {
-		fill(&given, 500)
-	}
-	given.tooLarge(replyEntries, given.maxReply())
-	require.Equal(t, replyEntries/2, given.count(0, 0))
-
 	// Small ones again: it takes a few replies until as many are asked for as before.
 	replies := 0
 	for s.count(0, 0) < replyEntries {
@@ -70,4 +62,38 @@ func TestSizer_LearnsFromOneReply(t *testing.T) {
 		replies++
 	}
 	require.Equal(t, 4, replies)
+}
+
+// A reply that broke off is followed by smaller ones, down to a single entry, and by larger ones again
+// after some that arrived whole.
+func TestSizer_AsksForFewerAfterABrokenReply(t *testing.T) {
+	s := newSizer(5000, 16<<20)
+	for range 5 {
+		fill(&s, 500)
+	}
+	var asked []int
+	for s.count(0, 0) > 1 {
+		n := s.count(0, 0)
+		asked = append(asked, n)
+		s.broke(n, 0)
+	}
+	require.Equal(t, []int{1000, 500, 250, 125, 62, 31, 15, 7, 3}, asked)
+	s.broke(1, 0)
+	require.Equal(t, 1, s.count(0, 0))
+	for range growAfter {
+		require.Equal(t, 1, s.count(0, 0))
+		s.observe(1, 500)
+	}
+	require.Equal(t, 2, s.count(0, 0))
+	for range 10 * growAfter {
+		s.observe(s.count(0, 0), 500*s.count(0, 0))
+	}
+	require.Equal(t, replyEntries, s.count(0, 0))
+
+	// The reply was larger than a batch.
+	s.broke(replyEntries, s.maxReply())
+	require.Equal(t, replyEntries/2, s.count(0, 0), "the bytes say something of the entries")
+	require.True(t, s.atFullSize())
+	s.broke(replyEntries, 1000)
+	require.False(t, s.atFullSize())
 }

@@ -49,7 +49,7 @@ type Config struct {
 	DeviceCacheSize int           `env:"DEVICE_CACHE_SIZE" default:"100000" range:"1..100000000" placeholder:"DEVICES" group:"Batches:" help:"Maximum devices whose state is kept; the least recently seen are evicted first (default: ${default})."`
 
 	ClaimIdle     time.Duration `env:"CLAIM_IDLE" default:"60s" range:"1s..24h" placeholder:"DURATION" group:"Recovery:" help:"Time after which an entry that is pending for another consumer is claimed (default: ${default})."`
-	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is retried by itself and dead-lettered if it still fails. After twice as many it is dead-lettered without being decoded (default: ${default})."`
+	MaxDeliveries int           `env:"MAX_DELIVERIES" default:"10" range:"1..1000000" placeholder:"N" group:"Recovery:" help:"Deliveries after which an entry is retried by itself and dead-lettered if it still fails (default: ${default})."`
 	MaxAge        time.Duration `env:"MAX_AGE" default:"87600h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"Maximum age of a fix time; older positions are dead-lettered; 0 is no limit (default: ${default}, ten years)."`
 	MaxFuture     time.Duration `env:"MAX_FUTURE" default:"24h" range:"0s..2000000h" placeholder:"DURATION" group:"Recovery:" help:"Maximum time that a fix may be ahead of now; positions beyond it are dead-lettered; 0 is no limit (default: ${default})."`
 

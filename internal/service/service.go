@@ -12,10 +12,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
-	"processor/internal/deadletter"
 	"processor/internal/device"
 	"processor/internal/observe"
 	"processor/internal/pipeline"
+	"processor/internal/position"
 	"processor/internal/schema"
 	"processor/internal/store"
 	"processor/internal/stream"
@@ -99,12 +99,12 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		return fmt.Errorf("read the Redis URL: %w", err)
 	}
 	s.Store, err = store.Open(ctx, s.config.Database.URL, store.Options{
-		Writers:      Writers(s.config.Writers),
+		Writers:      pipeline.Writers(Writers(s.config.Writers), len(s.config.Streams)),
 		WriteTimeout: s.config.WriteTimeout,
 		CurrentURL:   watched(s.config.Database.URLFile, s.config.Database.URL, s.logger),
 		Prepare:      schema.Prepare,
 		Logger:       s.logger,
-		Events:       pipeline.StoreEvents(metrics, s.Health),
+		Events:       storeEvents(metrics, s.Health),
 	})
 	if err != nil {
 		return errors.Join(err, s.redis.Close())
@@ -117,7 +117,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 			Linger:          s.config.Linger,
 			ClaimIdle:       s.config.ClaimIdle,
 			MaxDeliveries:   s.config.MaxDeliveries,
-			Window:          deadletter.Window{MaxAge: s.config.MaxAge, MaxFuture: s.config.MaxFuture},
+			Window:          position.Window{MaxAge: s.config.MaxAge, MaxFuture: s.config.MaxFuture},
 			ShutdownTimeout: s.config.ShutdownTimeout,
 		},
 		Store:   s.Store,

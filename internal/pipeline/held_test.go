@@ -16,9 +16,9 @@ func entries(ids ...uint64) (entries []stream.Entry) {
 	return entries
 }
 
-// What is in flight here is pending too, and Redis hands it out again: it must not be processed
+// What is in memory here is pending too, and Redis delivers it again: it must not be processed
 // twice at once.
-func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
+func TestLane_LeavesOutWhatIsInMemory(t *testing.T) {
 	inFlight := func(ids ...uint64) *batch { return &batch{Batch: stream.Batch{Entries: entries(ids...)}} }
 	cases := map[string]struct {
 		batches []*batch
@@ -29,13 +29,15 @@ func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
 		"some":              {[]*batch{inFlight(2), inFlight(4, 5)}, entries(1, 2, 3, 4, 5, 6), entries(1, 3, 6)},
 		"all":               {[]*batch{inFlight(1, 2)}, entries(1, 2), nil},
 		"nothing found":     {[]*batch{inFlight(1)}, nil, nil},
-		"waits alone":       {nil, entries(6, 7, 8), entries(6, 8)},
+		"parked":            {nil, entries(6, 7, 8, 9), entries(6, 9)},
 		"released batches":  {[]*batch{inFlight()}, entries(1), entries(1)},
 	}
 	for name, c := range cases {
-		alone := &waiter{ids: map[stream.ID]bool{{Millis: 7}: true}}
-		r := reader{inFlight: c.batches, pipeline: &Pipeline{waiters: map[*stream.Consumer]*waiter{nil: alone}}}
-		got := leaveOut(stream.Batch{Entries: c.found, Redelivered: true}, r.inFlightIDs())
+		l := &lane{flight: flight{inFlight: c.batches}, waiting: newWaiting(1 << 20)}
+		parkedEntries := entries(7, 8)
+		require.True(t, l.writes.put(item{entry: &parkedEntries[0], outcome: parked}))
+		require.True(t, l.acks.put(item{entry: &parkedEntries[1], outcome: stored}))
+		got := leaveOut(stream.Batch{Entries: c.found, Redelivered: true}, l.held())
 		require.ElementsMatch(t, c.want, got.Entries, name)
 		require.True(t, got.Redelivered)
 	}
@@ -43,14 +45,15 @@ func TestReader_LeavesOutWhatIsInFlight(t *testing.T) {
 
 // What is in memory here is no loss; what is in flight only to be acknowledged, being trimmed
 // already, is one: XACK will find it gone and not count it.
-func TestReader_CountsNoLossOfWhatItHolds(t *testing.T) {
+func TestLane_CountsNoLossOfWhatItHolds(t *testing.T) {
 	p, _ := newBare(t)
-	c := stream.NewConsumer(nil, "s", "g", "c")
-	p.waiters = map[*stream.Consumer]*waiter{c: {}}
-	r := p.newReader(c, nil)
+	l := p.newLane(stream.NewConsumer(nil, "s", "g", "c"), nil)
 	held := entries(1, 2, 3)
 	held[2].Trimmed = true
-	r.inFlight = []*batch{{Batch: stream.Batch{Entries: held}}}
-	r.reportTrimmed([]stream.ID{{Millis: 1}, {Millis: 3}, {Millis: 4}}, r.inFlightIDs())
-	require.Equal(t, 2.0, testutil.ToFloat64(p.Metrics.LostPending.WithLabelValues("s")))
+	l.inFlight = []*batch{{Batch: stream.Batch{Entries: held}}}
+	waiting := entries(5, 6)
+	l.acks.put(item{entry: &waiting[0], outcome: stored})
+	l.acks.put(item{entry: &waiting[1], outcome: lost})
+	l.reportTrimmed([]stream.ID{{Millis: 1}, {Millis: 3}, {Millis: 4}, {Millis: 5}, {Millis: 6}}, l.held())
+	require.Equal(t, 3.0, testutil.ToFloat64(p.Metrics.LostPending.WithLabelValues("s")))
 }

@@ -1,14 +1,14 @@
-package deadletter
+package position
 
 import "time"
 
-// Window bounds the time of a fix against now; 0 is no bound. What is outside becomes a letter
-// with TimestampOutOfWindow: each stray day would make a chunk.
+// Window bounds the time of a fix against now; 0 is no bound. A fix outside of it is dead-lettered with
+// TimestampOutOfWindow, since each stray day would make a chunk.
 type Window struct {
 	MaxAge, MaxFuture time.Duration
 }
 
-// Outside says for people what is wrong with a fix's time; empty where nothing is.
+// Outside returns what is wrong with a fix's time, for people; empty where nothing is.
 func (w Window) Outside(now, ts time.Time) string {
 	switch {
 	case w.MaxAge > 0 && now.Sub(ts) > w.MaxAge:

@@ -1,0 +1,68 @@
+package observe
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+)
+
+func TestIncident_ReportsOnce(t *testing.T) {
+	cases := map[string]struct {
+		lasts    time.Duration
+		log      []string
+		notReady bool // at the last failure
+	}{
+		"never":    {0, nil, false},
+		"a moment": {time.Second, []string{"warn it fails", "info it works again"}, false},
+		"a minute": {time.Minute, []string{"warn it fails", "info it works again"}, true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				h := NewHealth(nil, HealthOptions{})
+				errs := prometheus.NewCounter(prometheus.CounterOpts{Name: "errors"})
+				i := h.NewIncident(NewLogger(&log, slog.LevelInfo), IncidentOptions{
+					Name: Acknowledge.OfStream("s"), Grace: Grace, Began: "it fails", Ended: "it works again", Errors: errs,
+				})
+				began, failures, notReady := time.Now(), 0, false
+				for time.Since(began) < c.lasts {
+					i.Fail(errors.New("NOPERM"), "entries", 1)
+					failures++
+					require.True(t, i.Failing())
+					notReady = !h.Readiness().Ready
+					if notReady {
+						require.Equal(t, "NOPERM", h.Readiness().Checks["acknowledge s"].Error)
+					}
+					<-time.After(time.Second / 2)
+				}
+				i.Recover()
+				i.Recover()
+				require.False(t, i.Failing())
+				require.Equal(t, c.notReady, notReady)
+				require.True(t, h.Readiness().Ready)
+				require.Equal(t, float64(failures), testutil.ToFloat64(errs))
+				require.Equal(t, c.log, levels(t, &log))
+			})
+		})
+	}
+}
+
+func levels(t *testing.T, log *bytes.Buffer) (found []string) {
+	t.Helper()
+	for line := range strings.Lines(log.String()) {
+		var l struct{ Level, Msg string }
+		require.NoError(t, json.Unmarshal([]byte(line), &l))
+		found = append(found, l.Level+" "+l.Msg)
+	}
+	return found
+}

@@ -1,0 +1,43 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"processor/internal/observe"
+)
+
+// newBare makes a pipeline of which only what observes is there, and returns its log too.
+func newBare(t testing.TB) (*Pipeline, *bytes.Buffer) {
+	t.Helper()
+	ledger := observe.NewLedger()
+	metrics, err := observe.NewMetrics(prometheus.NewRegistry(), observe.BuildInfo{}, ledger)
+	require.NoError(t, err)
+	var log bytes.Buffer
+	logger := observe.NewLogger(&log, slog.LevelInfo)
+	return &Pipeline{
+		Options: Options{BatchSize: 100, BatchBytes: 1 << 20},
+		Ledger:  ledger,
+		Metrics: metrics,
+		Health:  observe.NewHealth(nil, observe.HealthOptions{Logger: logger}),
+		Logger:  logger,
+	}, &log
+}
+
+// messages are the log's lines as "level message".
+func messages(t testing.TB, log *bytes.Buffer) []string {
+	t.Helper()
+	found := []string{}
+	for line := range strings.Lines(log.String()) {
+		var l struct{ Level, Msg string }
+		require.NoError(t, json.Unmarshal([]byte(line), &l))
+		found = append(found, l.Level+" "+l.Msg)
+	}
+	return found
+}

@@ -1,0 +1,247 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"processor/internal/observe"
+	"processor/internal/store"
+	"processor/internal/stream"
+)
+
+// lane owns everything of one stream. One goroutine reads it and hands batches to the workers; three more
+// retry what is parked: rows, dead letters and acknowledgements.
+type lane struct {
+	pipeline  *Pipeline
+	consumer  *stream.Consumer
+	logger    *slog.Logger
+	loop      *observe.Loop // of the reading goroutine
+	incidents incidents
+
+	flight // batches handed to workers
+	waiting
+	new    newEntries
+	own    ownEntries
+	claims claims
+}
+
+// incidents are what may fail in a lane.
+type incidents struct {
+	read, replies, acknowledge, deadLetters, parked, poison *observe.Incident
+}
+
+func (p *Pipeline) newLane(c *stream.Consumer, shared chan<- *batch) *lane {
+	name := c.Stream()
+	p.Ledger.Read(name, 0)
+	l := &lane{
+		pipeline: p,
+		consumer: c,
+		logger:   p.Logger.With("stream", name),
+		loop:     p.Health.Loop("reader "+name, maxSilence),
+		flight:   flight{shared: shared, batches: make(chan *batch)},
+		waiting:  newWaiting(p.Options.BatchBytes),
+	}
+	l.incidents = l.newIncidents()
+	l.new = newEntries{lane: l, size: newSizer(p.Options.BatchSize, p.Options.BatchBytes)}
+	l.own = ownEntries{lane: l, assess: true}
+	l.claims = claims{lane: l}
+	c.MaxReply, c.Progress = l.new.size.maxReply(), l.loop.Beat
+	return l
+}
+
+func (l *lane) newIncidents() incidents {
+	of := func(o observe.IncidentOptions) *observe.Incident {
+		o.Name = o.Name.OfStream(l.name())
+		return l.pipeline.Health.NewIncident(l.logger, o)
+	}
+	acks := l.pipeline.Metrics.AckErrors
+	return incidents{
+		read: of(observe.IncidentOptions{Name: observe.Reading,
+			Began: "stream cannot be read; retrying", Ended: "stream is read again"}),
+		replies: of(observe.IncidentOptions{Name: observe.Replies, Grace: observe.Grace,
+			Began: "reply broke off; asking for fewer entries", Ended: "replies arrive whole again"}),
+		acknowledge: of(observe.IncidentOptions{Name: observe.Acknowledge, Grace: observe.Grace, Errors: acks,
+			Began: "entries cannot be acknowledged; retrying", Ended: "entries are acknowledged again"}),
+		deadLetters: of(observe.IncidentOptions{Name: observe.DeadLetter, Grace: observe.Grace, Errors: acks,
+			Began: "dead letters cannot be written; retrying", Ended: "dead letters are written again"}),
+		parked: of(observe.IncidentOptions{Name: observe.Parked, Grace: observe.Grace,
+			Began: "entry parked; retrying while others go on", Ended: "no entry is parked any more"}),
+		poison: of(observe.IncidentOptions{Name: observe.Poison, Grace: observe.Grace,
+			Began: "entries cannot be marked before an attempt", Ended: "entries are marked again"}),
+	}
+}
+
+func (l *lane) name() string { return l.consumer.Stream() }
+
+// read reads until ctx ends. After any error it begins anew with what is pending for this consumer: a
+// reply that was lost on the way left its entries there.
+func (l *lane) read(ctx, work context.Context) {
+	defer l.loop.Done()
+	defer l.consumer.Close()
+	defer l.new.sayLost()
+	pause := store.NewBackOff()
+	for ctx.Err() == nil {
+		err := l.readUntilError(ctx, work, pause.Reset)
+		if ctx.Err() != nil {
+			return
+		}
+		l.loop.Beat()
+		if l.readLess(err) {
+			pause.Reset()
+		} else {
+			l.failed(err)
+			if sleep(ctx, pause.NextBackOff()) != nil {
+				return
+			}
+		}
+		l.settle(ctx, l.loop, inFlightTimeout) // else what is in flight would be delivered once more
+	}
+}
+
+// readLess learns from a reply that did not arrive as a whole: its entries are pending here, and are read one
+// by one, which counts as one more delivery of each, whatever their sizes. It reports whether to go on at once.
+func (l *lane) readLess(err error) bool {
+	var broken *stream.BrokenReplyError
+	if !errors.As(err, &broken) {
+		return false
+	}
+	l.own.oneByOne = true
+	switch {
+	case broken.TooLarge():
+		l.new.size.broke(broken.Entries, broken.Bytes)
+		l.logger.Info("entries have become large; reading the reply's entries one by one", "asked", broken.Entries, "bytes", broken.Bytes)
+		return true
+	case broken.Bytes == 0: // the connection ended; a reply was cut if entries turn out to be pending here
+		l.own.cut = broken
+		return false
+	}
+	l.askForFewer(broken)
+	return broken.Entries > 1 // with a single entry there is nothing to do but wait
+}
+
+// askForFewer makes replies smaller after one that broke off.
+func (l *lane) askForFewer(broken *stream.BrokenReplyError) {
+	l.new.size.broke(broken.Entries, broken.Bytes)
+	l.incidents.replies.Fail(fmt.Errorf("%w. Fix: %s", broken, brokenHint), "asked", broken.Entries, "bytes", broken.Bytes, "hint", brokenHint)
+}
+
+// brokenHint is the fix for replies that break off again and again.
+const brokenHint = "if Redis closes the connection, raise client-output-buffer-limit normal (0 0 0 is its default: no limit); " +
+	"else the link to Redis is slow or is cut by a proxy: check bandwidth and idle timeouts, or lower BATCH_BYTES"
+
+// failed reports a stream that cannot be read.
+func (l *lane) failed(err error) {
+	if errors.Is(err, stream.ErrNoGroup) {
+		return // reported once the group is there again
+	}
+	var broken *stream.BrokenReplyError
+	if errors.As(err, &broken) {
+		err = fmt.Errorf("%w. Fix: %s", err, brokenHint)
+	}
+	l.incidents.read.Fail(err)
+}
+
+// readUntilError makes sure of the group, reads the consumer's own pending entries and then takes turns
+// between the sources. It returns with the first error, or when ctx ends; worked is called after each
+// good read.
+func (l *lane) readUntilError(ctx, work context.Context, worked func()) error {
+	if err := l.new.join(ctx); err != nil {
+		return err
+	}
+	if err := l.own.readAll(ctx, work); err != nil {
+		return err
+	}
+	for l.mayRead(ctx) {
+		moreClaims, err := l.claims.claim(ctx, work)
+		if err != nil {
+			return err
+		}
+		moreOwn, err := l.own.readReturned(ctx)
+		if err != nil {
+			return err
+		}
+		block := stream.BlockTimeout
+		if moreClaims || moreOwn {
+			block = 0 // a stream without new entries must not delay them
+		}
+		if err := l.readNew(ctx, work, block); err != nil {
+			return err
+		}
+		worked()
+	}
+	return nil
+}
+
+// readNew hands new entries to a worker. Without a backlog one batch goes at a time, and not more often
+// than every linger: a trickle costs the database few commits, and what arrives meanwhile forms the next
+// batch.
+func (l *lane) readNew(ctx, work context.Context, block time.Duration) error {
+	b, backlog, err := l.new.read(ctx, block)
+	at := time.Now()
+	if len(b.Entries) > 0 && !l.hand(work, &batch{Batch: b, kind: fresh}) {
+		return context.Cause(work)
+	}
+	if err != nil {
+		return err
+	}
+	l.incidents.read.Recover()
+	if l.new.size.atFullSize() {
+		l.incidents.replies.Recover()
+	}
+	if backlog || len(b.Entries) == 0 {
+		return nil // after a backlog the next batch may be written concurrently
+	}
+	l.settle(ctx, l.loop, trickleTimeout)
+	_ = sleep(ctx, l.pipeline.Options.Linger-time.Since(at)) // the loop sees that ctx has ended
+	return nil
+}
+
+// mayRead waits while more entries wait for XACK than may, and reports whether to go on.
+func (l *lane) mayRead(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		l.loop.Beat()
+		if l.acks.idsOnly() < maxParked {
+			return true
+		}
+		_ = sleep(ctx, 100*time.Millisecond)
+	}
+	return false
+}
+
+// hand counts the batch as read and waits for a worker to take it. It reports false when all work is
+// given up: the entries then stay pending.
+func (l *lane) hand(work context.Context, b *batch) bool {
+	l.pipeline.Ledger.Read(l.name(), l.count(b))
+	return l.handCounted(work, b)
+}
+
+// count returns the entries of a batch of which something is left.
+func (l *lane) count(b *batch) int {
+	n := 0
+	for i := range b.Entries {
+		if !b.Entries[i].Trimmed {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *lane) handCounted(work context.Context, b *batch) bool {
+	b.lane, b.done = l, make(chan struct{})
+	l.pipeline.step(Read)
+	return l.give(work, l.loop, b)
+}
+
+// held returns the ids of the entries that this process has in memory: in flight, just now or parked;
+// true unless the entry is lost.
+func (l *lane) held() map[stream.ID]bool {
+	ids := map[stream.ID]bool{}
+	l.flight.addTo(ids)
+	l.writes.addTo(ids)
+	l.letters.addTo(ids)
+	l.acks.addTo(ids)
+	return ids
+}
