@@ -73,8 +73,27 @@ func gentle() []choice {
 	}
 }
 
+// catch waits, every other time, until the worker has entries in flight, and keeps them there by a
+// lock until release. At this load it seldom has any for long.
+func (s *soak) catch(a action) (release func()) {
+	slot := s.slots[a.Worker]
+	if !a.Odd || slot.worker == nil || slot.stopped {
+		return func() {}
+	}
+	release = s.lock(`EXCLUSIVE`)
+	met := false
+	for end := time.Now().Add(500 * time.Millisecond); !met && time.Now().Before(end); {
+		after(s.t, 5*time.Millisecond)
+		met = slot.worker.metric("processor_entries_in_flight") > 0
+	}
+	s.note("entries are in flight: %t", met)
+	return release
+}
+
 func kills(s *soak, a action) func() {
+	release := s.catch(a)
 	s.kill(a.Worker)
+	release()
 	return func() { s.restart(a) }
 }
 
@@ -84,7 +103,9 @@ func stops(s *soak, a action) func() {
 		return nil
 	}
 	w := slot.worker
+	release := s.catch(a)
 	w.Pause()
+	release()
 	slot.stopped = true
 	return func() {
 		if slot.worker == w {
@@ -126,11 +147,14 @@ func deletesConsumer(s *soak, a action) func() {
 	if slot.worker == nil {
 		return nil
 	}
+	defer s.catch(a)()
 	return s.deleteConsumer(slot.consumer)
 }
 
 func deletesDeadConsumer(s *soak, a action) func() {
+	release := s.catch(a)
 	s.kill(a.Worker)
+	release()
 	undo := s.deleteConsumer(s.slots[a.Worker].consumer)
 	return func() {
 		undo()
@@ -223,15 +247,20 @@ func stopsPostgres(s *soak, a action) func() {
 	return nil
 }
 
-// locks takes the table from everyone. Where the session ends first, the lock does too.
-func locks(s *soak, a action) func() {
+// locks takes the table from everyone.
+func locks(s *soak, _ action) func() { return s.lock(`ACCESS EXCLUSIVE`) }
+
+// lock locks the table until release, or until its session ends.
+func (s *soak) lock(mode string) (release func()) {
 	conn, err := pgx.Connect(s.t.Context(), s.database)
 	require.NoError(s.t, err)
-	done := func() { _ = conn.Close(context.WithoutCancel(s.t.Context())) }
-	_, err = conn.Exec(s.t.Context(), `SET lock_timeout = '2s'; BEGIN; LOCK TABLE positions IN ACCESS EXCLUSIVE MODE`)
+	_, err = conn.Exec(s.t.Context(), lockTimeout+`; BEGIN; LOCK TABLE positions IN `+mode+` MODE`)
 	s.tolerate(err)
-	return done
+	return func() { _ = conn.Close(context.WithoutCancel(s.t.Context())) }
 }
+
+// lockTimeout bounds how long an action waits for a lock of an earlier one.
+const lockTimeout = `SET lock_timeout = '500ms'`
 
 // compresses does what a policy or a DBA does to a chunk; to a plain table, what rewrites it.
 func compresses(s *soak, a action) func() {
@@ -245,7 +274,7 @@ func compresses(s *soak, a action) func() {
 	conn, err := pgx.Connect(s.t.Context(), s.database)
 	require.NoError(s.t, err)
 	defer conn.Close(context.WithoutCancel(s.t.Context()))
-	_, err = conn.Exec(s.t.Context(), `SET lock_timeout = '2s'`)
+	_, err = conn.Exec(s.t.Context(), lockTimeout)
 	require.NoError(s.t, err)
 	_, err = conn.Exec(s.t.Context(), statement)
 	s.tolerate(err)

@@ -148,8 +148,11 @@ func (l *load) run(ctx context.Context, perSecond int) error {
 			return nil
 		case <-tick.C:
 		}
-		i := l.rng.IntN(len(l.streams))
-		adds := l.make(i, max(perSecond/50, 1))
+		i, n := l.rng.IntN(len(l.streams)), perSecond/100
+		if l.rng.IntN(100) == 0 {
+			n = perSecond // half of all comes in bursts
+		}
+		adds := l.make(i, max(n, 1))
 		if err := l.publish(lasting, adds); err != nil {
 			return err
 		}

@@ -49,9 +49,12 @@ type choice struct {
 	weight int
 }
 
-// plan returns actions that take at least so long. It depends on its arguments alone.
+// actionTime is what an action takes by itself, roughly.
+const actionTime = 200 * time.Millisecond
+
+// plan returns actions that take about so long. It depends on its arguments alone.
 func plan(seed uint64, choices []choice, length time.Duration) []action {
-	rng := rand.New(rand.NewPCG(seed, 1))
+	rng := rand.New(rand.NewPCG(seed, uint64(len(choices))))
 	total := 0
 	for _, c := range choices {
 		total += c.weight
@@ -69,7 +72,7 @@ func plan(seed uint64, choices []choice, length time.Duration) []action {
 			Setup:  randomSetup(rng),
 		}
 		actions = append(actions, a)
-		planned += a.Wait
+		planned += a.Wait + actionTime
 	}
 	return actions
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/sandbox"
@@ -24,7 +25,7 @@ var (
 )
 
 // soakRate is the load, in entries a second. The machine is shared.
-const soakRate = 250
+const soakRate = 300
 
 // soak is several workers, the load that they store, and everything that is done to them.
 type soak struct {
@@ -76,12 +77,12 @@ func TestSoak(t *testing.T) {
 	s := newSoak(t, cmp.Or(*soakSeed, uint64(time.Now().UnixNano()%1_000_000)))
 	t.Logf("seed %d, minutes %g", s.seed, *soakMinutes)
 	s.phase("chaos", plan(s.seed, chaos(), length*2/3))
-	s.requireCountedOnce()
+	s.checkCountedOnce()
 	s.load.forget()
 	before := s.load.totals()
 	s.sum = ledger{}
 	s.phase("gentle", plan(s.seed, gentle(), length/3))
-	s.requireCountedExactly(before)
+	s.checkCountedExactly(before)
 }
 
 func newSoak(t testing.TB, seed uint64) *soak {
@@ -145,7 +146,7 @@ func (s *soak) phase(name string, actions []action) {
 	for i := range s.slots {
 		require.Zero(s.t, s.terminate(i).InFlight)
 	}
-	s.requireStored()
+	s.checkStored()
 }
 
 func undoAt(at time.Time, a action, do func()) undo {
@@ -299,23 +300,22 @@ func (s *soak) describe() {
 	}
 }
 
-// requireStored is the assertion after each phase: rows, dead letters, pending entries and reports
-// of losses.
-func (s *soak) requireStored() {
+// checkStored is what holds after each phase: of rows, dead letters, pending entries and reports of
+// losses. It reports everything that does not, not only the first.
+func (s *soak) checkStored() {
 	s.t.Helper()
-	require.True(s.t, s.drained(), "entries are unread or pending: %d", s.pending())
+	assert.True(s.t, s.drained(), "entries are unread or pending: %d", s.pending())
 	sum := s.load.totals()
 	s.note("published %+v", sum)
-	require.Empty(s.t, s.wrongRows(), "rows against what was published")
-	require.Equal(s.t, fmt.Sprint(sum.keys), s.rows())
-	require.Empty(s.t, s.wrongLetters(), "dead letters against the bad entries")
+	assert.Empty(s.t, s.wrongRows(), "rows against what was published")
+	assert.Equal(s.t, fmt.Sprint(sum.keys), s.rows(), "rows")
+	assert.Empty(s.t, s.wrongLetters(), "dead letters against the bad entries")
 	for i, w := range s.workers {
 		for line := range strings.Lines(w.Log()) {
 			loss := strings.Contains(line, `"level":"error"`) && strings.Contains(line, "trimmed")
-			require.False(s.t, loss, "%s reports a loss where nothing was trimmed: %s", s.names[i], line)
+			crash := strings.Contains(line, "DATA RACE") || strings.HasPrefix(line, "panic: ")
+			assert.False(s.t, loss || crash, "%s: nothing was trimmed, and nothing may crash: %s", s.names[i], line)
 		}
-		require.NotContains(s.t, w.Log(), "DATA RACE", s.names[i])
-		require.NotContains(s.t, w.Log(), "panic: ", s.names[i])
 	}
 }
 
@@ -383,28 +383,28 @@ func (s *soak) wrongLetters() (wrong []string) {
 	return wrong[:min(len(wrong), 20)]
 }
 
-// requireCountedOnce looks at ledgers of which some are lost, and with them what they counted: a
+// checkCountedOnce looks at ledgers of which some are lost, and with them what they counted: a
 // row or a dead letter that is counted twice would still show.
-func (s *soak) requireCountedOnce() {
+func (s *soak) checkCountedOnce() {
 	s.t.Helper()
 	sum := s.load.totals()
 	s.note("ledgers %+v", s.sum)
-	require.LessOrEqual(s.t, s.sum.Inserted, sum.keys, "each row is inserted once")
-	require.LessOrEqual(s.t, s.sum.Merged, sum.records-sum.keys, "each further record is merged once")
-	require.LessOrEqual(s.t, s.sum.DeadLettered, sum.bad, "each dead letter is written once")
+	assert.LessOrEqual(s.t, s.sum.Inserted, sum.keys, "each row is inserted once")
+	assert.LessOrEqual(s.t, s.sum.Merged, sum.records-sum.keys, "each further record is merged once")
+	assert.LessOrEqual(s.t, s.sum.DeadLettered, sum.bad, "each dead letter is written once")
 }
 
-// requireCountedExactly looks at ledgers of which all are known, of what was published since
+// checkCountedExactly looks at ledgers of which all are known, of what was published since
 // before.
-func (s *soak) requireCountedExactly(before totals) {
+func (s *soak) checkCountedExactly(before totals) {
 	s.t.Helper()
 	now := s.load.totals()
 	s.note("ledgers %+v", s.sum)
 	keys, records := now.keys-before.keys, now.records-before.records
-	require.Equal(s.t,
+	assert.Equal(s.t,
 		map[string]int{"inserted": keys, "merged": records - keys, "dead_lettered": now.bad - before.bad},
 		map[string]int{"inserted": s.sum.Inserted, "merged": s.sum.Merged, "dead_lettered": s.sum.DeadLettered})
-	require.GreaterOrEqual(s.t, s.sum.Read, now.entries-before.entries)
+	assert.GreaterOrEqual(s.t, s.sum.Read, now.entries-before.entries)
 }
 
 func (s *soak) note(format string, args ...any) {
@@ -418,7 +418,8 @@ func (s *soak) report() {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "repeat with: go test -run TestSoak -timeout 0 ./internal/faultkit -soak.minutes %g -soak.seed %d\n", *soakMinutes, s.seed)
+	fmt.Fprintf(&b, "repeat with: go test -run TestSoak -timeout 0 ./internal/faultkit -soak.minutes %g -soak.seed %d\nbegan %s; seconds since then:\n",
+		*soakMinutes, s.seed, s.began.UTC().Format(time.RFC3339Nano))
 	for _, line := range s.journal {
 		fmt.Fprintln(&b, line)
 	}
