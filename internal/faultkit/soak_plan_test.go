@@ -49,10 +49,7 @@ type choice struct {
 	weight int
 }
 
-// actionTime is what an action takes by itself, roughly.
-const actionTime = 200 * time.Millisecond
-
-// plan returns actions that take about so long. It depends on its arguments alone.
+// plan returns actions that take at least so long. It depends on its arguments alone.
 func plan(seed uint64, choices []choice, length time.Duration) []action {
 	rng := rand.New(rand.NewPCG(seed, uint64(len(choices))))
 	total := 0
@@ -72,7 +69,7 @@ func plan(seed uint64, choices []choice, length time.Duration) []action {
 			Setup:  randomSetup(rng),
 		}
 		actions = append(actions, a)
-		planned += a.Wait + actionTime
+		planned += a.Wait
 	}
 	return actions
 }
