@@ -195,12 +195,18 @@ type ledger struct {
 // flight.
 func (w *worker) stop() ledger {
 	w.t.Helper()
-	w.Signal(syscall.SIGTERM)
-	state := w.Wait()
-	require.True(w.t, state.Success(), "%s\n%s", state, w.Log())
+	w.end()
 	l := w.ledger()
 	require.Zero(w.t, l.InFlight, w.Log())
 	return l
+}
+
+// end ends the worker in order.
+func (w *worker) end() {
+	w.t.Helper()
+	w.Signal(syscall.SIGTERM)
+	state := w.Wait()
+	require.True(w.t, state.Success(), "%s\n%s", state, w.Log())
 }
 
 // ledger is the account that the worker gave when it stopped.
