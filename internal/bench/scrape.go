@@ -18,7 +18,7 @@ const (
 	metricEntryDelay       = "processor_entry_delay_seconds"
 )
 
-// sample is the worker's metrics at one moment, and the CPU time of everybody.
+// sample holds the worker's metrics and the CPU time of worker and servers at one moment.
 type sample struct {
 	allocatedBytes   float64
 	allocatedObjects float64
