@@ -6,6 +6,7 @@ import (
 
 	"processor/internal/device"
 	"processor/internal/fleet"
+	"processor/internal/histogram"
 	"processor/internal/observe"
 	"processor/internal/service"
 )
@@ -59,7 +60,7 @@ type observation struct {
 	at           time.Time
 	published    uint64
 	ledger       observe.LedgerSnapshot
-	write, delay observe.Histogram
+	write, delay histogram.Histogram
 }
 
 // meter computes snapshots from the counters of worker and publisher.
@@ -128,7 +129,7 @@ func (m *meter) observe(now time.Time) (observation, error) {
 		return observation{}, fmt.Errorf("gather metrics: %w", err)
 	}
 	for _, family := range families {
-		var h *observe.Histogram
+		var h *histogram.Histogram
 		switch family.GetName() {
 		case "processor_batch_write_seconds":
 			h = &o.write
@@ -138,12 +139,12 @@ func (m *meter) observe(now time.Time) (observation, error) {
 			continue
 		}
 		for _, metric := range family.GetMetric() { // one for each write path
-			*h = h.Add(observe.ReadHistogram(metric.GetHistogram()))
+			*h = h.Add(histogram.Read(metric.GetHistogram()))
 		}
 	}
 	return o, nil
 }
 
-func quantilesOf(h observe.Histogram) quantiles {
+func quantilesOf(h histogram.Histogram) quantiles {
 	return quantiles{p50: h.Quantile(0.5), p99: h.Quantile(0.99)}
 }
