@@ -231,7 +231,7 @@ func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
 func TestKEDA_PendingTriggerTellsWorkThatWasLeftBehind(t *testing.T) {
 	defaults := variables(t)
 	inHand := number(t, defaults["BATCH_SIZE"])*(service.MostWriters+1) + // one reader: one stream
-		1000 // parked entries
+		1000 // that wait alone
 	found := false
 	for _, trigger := range manifests(t, "ScaledObject")[0].Spec.Triggers {
 		if target := trigger.Metadata["pendingEntriesCount"]; target != "" {

@@ -31,7 +31,7 @@ func coreNeverImportsDomain(all []source) (violations []string) {
 	return violations
 }
 
-// storeAloneImportsDB: only one package converts rows and errors of the generated code.
+// storeAloneImportsDB: one package converts rows and errors of the generated code.
 func storeAloneImportsDB(all []source) (violations []string) {
 	for _, s := range all {
 		if spec, is := s.imports()["db"]; is && !s.test() && !s.in("internal/store") {

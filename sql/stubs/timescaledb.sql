@@ -1,4 +1,4 @@
--- For sqlc only: the columns of TimescaleDB's views that the queries use. Never executed on a server.
+-- For sqlc alone: the parts of TimescaleDB's views that the queries name. Never run on a server.
 
 CREATE SCHEMA timescaledb_information;
 
