@@ -1,11 +1,12 @@
-# The image holds one static binary and the certificates that TLS needs. It is the worker, and with
-# another command every other part of the service: `migrate up`, `publish`, `status`.
+# The image contains one static binary and the CA certificates. By default it runs the worker; other
+# commands are `migrate up`, `publish`, `status`, `doctor` and `dlq`.
 
-# The builder runs on the machine's own platform and cross-compiles, which is faster than emulation.
+# The build stage runs on the platform of the build machine and cross-compiles, which is faster than
+# emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
 WORKDIR /src
 
-# Dependencies first: this layer stays until go.mod changes.
+# Dependencies first: this layer is cached until go.mod changes.
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod \
     go mod download
@@ -31,14 +32,14 @@ ARG VERSION=devel
 ARG REVISION=unknown
 ARG CREATED
 LABEL org.opencontainers.image.title="processor" \
-      org.opencontainers.image.description="Makes every GPS position on a Redis Stream exactly one row in TimescaleDB." \
+      org.opencontainers.image.description="Stores every GPS position of a Redis Stream as exactly one row in TimescaleDB." \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.created="$CREATED"
 
-# A number, so that Kubernetes can see that it is not root. There is no /etc/passwd.
+# Numeric, because the image has no /etc/passwd and Kubernetes must be able to verify runAsNonRoot.
 USER 65532:65532
 EXPOSE 8080
-# SIGTERM is the default, and what the worker finishes its batches on.
+# The default stop signal, SIGTERM, makes the worker finish its batches.
 ENTRYPOINT ["/processor"]
 CMD ["run"]

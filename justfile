@@ -1,5 +1,5 @@
-# Recipes call scripts and .ci/run, so that CI does the very same. just itself is rust-just on npm:
-# after `just test` or scripts/test it is test/timescale/node_modules/.bin/just.
+# Recipes call scripts/ and .ci/run, as CI does. just is the npm package rust-just: scripts/test installs
+# it as test/timescale/node_modules/.bin/just.
 
 # List the recipes
 default:
@@ -9,7 +9,7 @@ default:
 demo *flags:
     go run . demo {{ flags }}
 
-# Install what the tests need, then run them all
+# Install the dependencies of the tests, then run all tests
 test *flags:
     scripts/test {{ flags }}
 
@@ -17,7 +17,7 @@ test *flags:
 generate:
     .ci/run generate
 
-# Fail where db/ is not what sql/ says
+# Fail if db/ does not match sql/
 verify:
     .ci/run verify
 

@@ -1,5 +1,5 @@
-// Package sql holds the service's SQL: the schema that it owns and every statement that it
-// runs. sqlc turns queries into package db; the migrations travel inside the binary.
+// Package sql contains the service's SQL: the schema that it owns and every statement that it runs. sqlc
+// generates package db from the queries; the migrations are embedded in the binary.
 package sql
 
 import "embed"

@@ -1,9 +1,14 @@
-// Package bench measures the worker against the database's own limit, on servers of its own.
+// Package bench compares the worker's throughput with raw COPY into the same database, and measures its
+// latency, CPU and memory.
 //
-// A round measures, in this order and on one machine: COPY of the positions from memory (the
-// raw limit), the worker draining streams that hold them, the worker at a steady trickle, and
-// the worker with single entries. The worker is a child process, the same binary with `run`,
-// so that its CPU and memory are its own. Rounds are repeated and their medians reported.
+// A round measures, in this order and on one machine: COPY of the positions from memory (the upper limit),
+// the worker draining streams that hold the same positions, the worker at a steady rate, and the worker
+// with single entries. The worker is a child process, the same binary with `run`, so that CPU and memory
+// are measured for it alone. Rounds are repeated and their medians reported.
+//
+// [Run] takes [Options] and returns a [Report]. Read bench.go first (rounds and raw COPY), then drain.go
+// and latency.go (the other steps), load.go (the positions), groups.go and worker.go (the worker from
+// outside), scrape.go and proc_linux.go (what is sampled), figures.go and report.go (the results).
 package bench
 
 import (
@@ -21,51 +26,51 @@ import (
 
 // Options are the settings of Run.
 type Options struct {
-	// RedisURL and DatabaseURL name servers to use; empty means a disposable one. The database
-	// must have the schema and no positions, and nobody else may write to it: positions are
-	// truncated again and again. CPU is measured of disposable servers only.
+	// RedisURL and DatabaseURL name servers to use; empty means a disposable server. The database
+	// must have the schema and no positions, and no other process may write to it: positions is
+	// truncated repeatedly. CPU is measured for disposable servers only.
 	RedisURL, DatabaseURL string
 	// Executable is the processor's binary; the worker is started as `Executable run`.
 	Executable string
 
-	Positions int // to drain in a round
+	Positions int // drained in each round
 	Devices   int
-	Streams   int // that the positions are spread over, by device
+	Streams   int // streams over which the positions are spread, by device
 	BatchSize int // of the worker and of raw COPY
 	Writers   int // of the worker
 	Rounds    int
 
-	// Replay drains the streams a second time, with all rows there already.
+	// Replay drains the streams a second time, when all rows exist.
 	Replay bool
-	// LatencyRate is in entries a second, kept up for LatencyFor. With a LatencyFor of 0
-	// neither the trickle nor single entries are measured.
+	// LatencyRate is in entries per second, sustained for LatencyFor. If LatencyFor is 0, neither the
+	// steady rate nor single entries are measured.
 	LatencyRate int
 	LatencyFor  time.Duration
-	// SingleEntries is how many entries are added one by one to an idle system.
+	// SingleEntries is the number of entries that are added one by one to an idle system.
 	SingleEntries int
 
-	// Progress gets a line for each step, and the worker's warnings.
+	// Progress receives a line for each step, and the worker's warnings.
 	Progress io.Writer
 }
 
-// rawConnections are the numbers of connections that COPY is tried with.
+// rawConnections returns the numbers of connections with which COPY is measured.
 func rawConnections() []int { return []int{1, 2, 4} }
 
-// runner is one run.
+// runner holds the state of one run.
 type runner struct {
 	opts     Options
 	log      *log.Logger
 	servers  *servers
 	database *store.Bench
 	load     *load
-	trackers *fleet.Fleet // publish as the clock goes; their fixes are newer than the load's
-	prefix   string       // of the names of all streams
-	streams  []string     // that were made
-	rows     int          // that the table holds once the step at hand has succeeded
+	trackers *fleet.Fleet // for the latency steps; fixes carry the wall clock, so are newer than the load's
+	prefix   string       // of all stream names
+	streams  []string     // created so far
+	rows     int          // expected in the table when the current step has succeeded
 }
 
-// Run measures. It stops its servers before it returns, also where ctx ends it. That the table
-// holds other than the published positions is an error.
+// Run runs the benchmark. It stops the servers that it started before it returns, also if ctx ends. It
+// returns an error if the table holds a different number of rows than were published.
 func Run(ctx context.Context, opts Options) (report *Report, err error) {
 	if err := measurable(); err != nil {
 		return nil, err
@@ -92,7 +97,7 @@ func Run(ctx context.Context, opts Options) (report *Report, err error) {
 	if err := r.expectRows(ctx); err != nil {
 		return nil, fmt.Errorf("the benchmark needs an empty table: %w", err)
 	}
-	defer func() { err = errors.Join(err, r.leave(ctx)) }()
+	defer func() { err = errors.Join(err, r.cleanUp(ctx)) }()
 
 	r.log.Printf("publishing %d positions of %d devices to %d streams", opts.Positions, opts.Devices, opts.Streams)
 	if r.load, err = fill(ctx, r.servers.redis, r.newStreams("drain"), opts); err != nil {
@@ -116,7 +121,7 @@ func (r *runner) round(ctx context.Context, number int, m measurements) error {
 	}
 	steps := []step{{"raw COPY", r.raw}, {"drain", r.drain}}
 	if r.opts.LatencyFor > 0 {
-		steps = append(steps, step{"trickle", r.trickle}, step{"single entries", r.single})
+		steps = append(steps, step{"steady rate", r.steady}, step{"single entries", r.single})
 	}
 	for _, s := range steps {
 		r.log.Printf("round %d of %d: %s", number, r.opts.Rounds, s.name)
@@ -127,7 +132,7 @@ func (r *runner) round(ctx context.Context, number int, m measurements) error {
 	return nil
 }
 
-// raw finds how fast the database takes the rows where nothing else has to be done.
+// raw measures COPY of the rows from memory, without Redis and worker.
 func (r *runner) raw(ctx context.Context, m measurements) error {
 	for _, connections := range rawConnections() {
 		if err := r.empty(ctx); err != nil {
@@ -153,9 +158,9 @@ func (r *runner) raw(ctx context.Context, m measurements) error {
 	return nil
 }
 
-// empty makes a table without rows, and a server without work left over.
+// empty truncates the table, and runs a checkpoint so that no earlier work is left to the next step.
 func (r *runner) empty(ctx context.Context) error {
-	// Rows that this run did not write are somebody's, and not to be truncated.
+	// Rows that this run did not write must not be truncated.
 	if err := r.expectRows(ctx); err != nil {
 		return err
 	}
@@ -169,7 +174,7 @@ func (r *runner) empty(ctx context.Context) error {
 	return r.database.Checkpoint(ctx)
 }
 
-// expectRows fails where the table holds other than what this run wrote.
+// expectRows returns an error unless the table holds r.rows rows.
 func (r *runner) expectRows(ctx context.Context) error {
 	n, err := r.database.Count(ctx)
 	if err != nil {
@@ -181,7 +186,7 @@ func (r *runner) expectRows(ctx context.Context) error {
 	return nil
 }
 
-// newStreams names the streams of a step.
+// newStreams returns names for the streams of a step, and records them for removal.
 func (r *runner) newStreams(step string) []string {
 	names := make([]string, r.opts.Streams)
 	for i := range names {
@@ -191,8 +196,8 @@ func (r *runner) newStreams(step string) []string {
 	return names
 }
 
-// leave takes back what this run did to servers that outlive it.
-func (r *runner) leave(ctx context.Context) error {
+// cleanUp removes the streams and rows of this run from servers that were given.
+func (r *runner) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	var err error
@@ -207,7 +212,7 @@ func (r *runner) leave(ctx context.Context) error {
 	case countErr != nil:
 		return errors.Join(err, countErr)
 	case n > int64(r.rows):
-		return errors.Join(err, fmt.Errorf("table positions is left as it is: it holds %d rows, more than the %d of the benchmark", n, r.rows))
+		return errors.Join(err, fmt.Errorf("table positions not truncated: it holds %d rows, more than the %d of the benchmark", n, r.rows))
 	}
 	return errors.Join(err, r.database.Truncate(ctx))
 }

@@ -19,7 +19,7 @@ import (
 	"processor/internal/stream"
 )
 
-// tiny is a benchmark that measures everything, though nothing well.
+// tiny returns options of a short benchmark that measures every figure.
 func tiny(t *testing.T) bench.Options {
 	t.Helper()
 	executable, err := os.Executable()
@@ -40,7 +40,7 @@ func tiny(t *testing.T) bench.Options {
 	}
 }
 
-// document is the JSON that a report is printed as.
+// document is the JSON form of a report.
 type document struct {
 	Machine        map[string]any
 	Settings       map[string]any
@@ -68,7 +68,8 @@ func decode(t *testing.T, report *bench.Report) document {
 	return d
 }
 
-// Those of processes that the benchmark did not start are missing from a report on given servers.
+// serverCPU are the figures that a report on given servers lacks: CPU of servers that the benchmark did
+// not start.
 var serverCPU = []string{
 	"raw_postgres_cpu_us_per_position",
 	"postgres_cpu_us_per_position",
@@ -78,7 +79,8 @@ var serverCPU = []string{
 	"latency_to_drain_postgres_cpu_ratio",
 }
 
-var everyoneElse = []string{
+// allOthers are the remaining figures.
+var allOthers = []string{
 	"raw_1_connections_positions_per_second",
 	"raw_2_connections_positions_per_second",
 	"raw_4_connections_positions_per_second",
@@ -113,14 +115,13 @@ func names(d document) []string {
 
 func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
 	opts := tiny(t)
-	// CPU time comes in clock ticks of 10 ms, counted down for each process: enough work that no
-	// server is seen to have used none.
+	// CPU time is counted in clock ticks of 10 ms per process: the work must take each server at least one.
 	opts.Positions, opts.LatencyRate, opts.LatencyFor = 20_000, 1000, 2*time.Second
 	report, err := bench.Run(t.Context(), opts)
 	require.NoError(t, err)
 
 	d := decode(t, report)
-	require.ElementsMatch(t, slices.Concat(everyoneElse, serverCPU), names(d))
+	require.ElementsMatch(t, slices.Concat(allOthers, serverCPU), names(d))
 	for name, f := range d.Figures {
 		require.Len(t, f.Rounds, 1, name)
 		require.Equal(t, f.Rounds[0], f.Median, name)
@@ -156,7 +157,7 @@ func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
 	}
 }
 
-// given returns options that name the package's servers, and a connection to the database.
+// given returns options with the URLs of the package's servers, and a connection to the database.
 func given(t *testing.T) (bench.Options, *pgx.Conn) {
 	t.Helper()
 	opts := tiny(t)
@@ -197,9 +198,9 @@ func TestRun_LeavesGivenServersAsTheyWere(t *testing.T) {
 
 	d := decode(t, report)
 	require.Equal(t, map[string]any{"postgresql": false, "redis": false}, d.Machine["disposable"])
-	require.ElementsMatch(t, slices.DeleteFunc(slices.Clone(everyoneElse), func(name string) bool {
+	require.ElementsMatch(t, slices.DeleteFunc(slices.Clone(allOthers), func(name string) bool {
 		return strings.HasPrefix(name, "replay_") || strings.HasPrefix(name, "latency_") || strings.HasPrefix(name, "single_")
-	}), names(d), "no CPU of servers that are not its own, and nothing that was not asked for")
+	}), names(d), "no CPU of given servers, and no step that is turned off")
 	require.Zero(t, rows(t, conn))
 	require.Empty(t, benchKeys(t, opts.RedisURL))
 }
@@ -248,7 +249,7 @@ func (c cancelAt) Write(line []byte) (int, error) {
 }
 
 func TestRun_EndsWithContext(t *testing.T) {
-	for _, step := range []string{"publishing", "raw COPY", "drain", "trickle", "single entries"} {
+	for _, step := range []string{"publishing", "raw COPY", "drain", "steady rate", "single entries"} {
 		t.Run(step, func(t *testing.T) {
 			opts, conn := given(t)
 			opts.LatencyFor = time.Second

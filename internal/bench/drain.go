@@ -14,7 +14,7 @@ const (
 	mebi  = 1 << 20
 )
 
-// drain lets the worker empty streams that were filled beforehand.
+// drain measures the worker on streams that were filled beforehand.
 func (r *runner) drain(ctx context.Context, m measurements) (err error) {
 	if err := r.empty(ctx); err != nil {
 		return err
@@ -63,19 +63,21 @@ func (r *runner) drain(ctx context.Context, m measurements) (err error) {
 	return nil
 }
 
-// drained is one drain; all but rate and seconds are per position, CPU in microseconds.
+// drained holds the figures of one drain. Except for seconds and rate (positions per second) they are per
+// position; CPU is in microseconds.
 type drained struct {
 	seconds, rate                    float64
 	workerCPU, postgresCPU, redisCPU float64
 	allocations, allocatedBytes      float64
 }
 
+// drainOnce rewinds the groups and measures the worker until all entries are acknowledged.
 func (r *runner) drainOnce(ctx context.Context, g groups, w *worker) (drained, error) {
 	before, err := r.sample(ctx, w)
 	if err != nil {
 		return drained{}, err
 	}
-	if err := hold(ctx, g, w); err != nil {
+	if err := stopAndRewind(ctx, g, w); err != nil {
 		return drained{}, err
 	}
 	began := time.Now()
@@ -105,9 +107,9 @@ func (r *runner) drainOnce(ctx context.Context, g groups, w *worker) (drained, e
 	}, nil
 }
 
-// hold stops the worker, and rewinds the groups once none of its reads is blocked in Redis: so
-// when it continues, it reads all streams at once.
-func hold(ctx context.Context, g groups, w *worker) error {
+// stopAndRewind stops the worker with SIGSTOP, waits until its blocked reads have returned, and rewinds
+// the groups. The worker then starts to read all streams when it continues.
+func stopAndRewind(ctx context.Context, g groups, w *worker) error {
 	if err := w.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}

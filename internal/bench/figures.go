@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// figure names one thing that is measured.
+// figure is the name of a measured value, as in the JSON report.
 type figure string
 
-// The figures that steps measure, save those of raw COPY for each number of connections.
+// Names of all figures, except those of raw COPY for each number of connections.
 const (
 	rawRate           figure = "raw_positions_per_second"
 	rawPostgresCPU    figure = "raw_postgres_cpu_us_per_position"
@@ -47,7 +47,7 @@ func rawPostgresCPUWith(connections int) figure {
 	return figure(fmt.Sprintf("raw_%d_connections_postgres_cpu_us_per_position", connections))
 }
 
-// definition says how a figure is shown and what is wanted of it.
+// definition holds the label, unit, number of decimals and target of a figure.
 type definition struct {
 	figure   figure
 	label    string
@@ -62,7 +62,7 @@ func definitions() []definition {
 		d = append(d, definition{rawRateWith(n), fmt.Sprintf("raw COPY, connections: %d", n), "positions/s", 0, Target{}})
 	}
 	return append(d,
-		definition{rawRate, "raw COPY, the best of these", "positions/s", 0, Target{}},
+		definition{rawRate, "raw COPY, best of these", "positions/s", 0, Target{}},
 		definition{rawPostgresCPU, "  PostgreSQL CPU", "us/position", 2, Target{}},
 		definition{pipelineRate, "pipeline", "positions/s", 0, atLeast(100_000)},
 		definition{ratio, "pipeline / raw COPY", "", 3, atLeast(0.6)},
@@ -73,11 +73,11 @@ func definitions() []definition {
 		definition{allocatedBytes, "  worker allocated bytes", "/position", 0, Target{}},
 		definition{peakMemory, "  worker peak resident memory", "MiB", 1, atMost(64)},
 		definition{drainSeconds, "  drain, first read to last XACK", "s", 2, Target{}},
-		definition{startSeconds, "  worker start to ready, before", "s", 2, Target{}},
-		definition{replayRate, "replay, all rows there already", "positions/s", 0, Target{}},
+		definition{startSeconds, "  worker start to ready", "s", 2, Target{}},
+		definition{replayRate, "replay, all rows exist", "positions/s", 0, Target{}},
 		definition{replayWorkerCPU, "  worker CPU", "us/position", 2, Target{}},
 		definition{replayPostgresCPU, "  PostgreSQL CPU", "us/position", 2, Target{}},
-		definition{latencyRate, "steady trickle", "positions/s", 0, Target{}},
+		definition{latencyRate, "steady rate", "positions/s", 0, Target{}},
 		definition{latencyP50, "  XADD to commit, p50", "ms", 1, Target{}},
 		definition{latencyP99, "  XADD to commit, p99", "ms", 1, atMost(20)},
 		definition{latencyP999, "  XADD to commit, p99.9", "ms", 1, Target{}},
@@ -90,7 +90,7 @@ func definitions() []definition {
 	)
 }
 
-// Target is what a figure should be; the zero value wants nothing.
+// Target is the accepted range of a figure. The zero value accepts any.
 type Target struct {
 	AtLeast float64 `json:"at_least,omitempty"`
 	AtMost  float64 `json:"at_most,omitempty"`
@@ -103,7 +103,7 @@ func (t Target) met(v float64) bool {
 	return (t.AtLeast == 0 || v >= t.AtLeast) && (t.AtMost == 0 || v <= t.AtMost)
 }
 
-// String gives the target as a comparison.
+// String returns the target as a comparison, such as "<= 4".
 func (t Target) String() string {
 	if t.AtMost != 0 {
 		return fmt.Sprintf("<= %v", t.AtMost)
@@ -111,10 +111,10 @@ func (t Target) String() string {
 	return fmt.Sprintf(">= %v", t.AtLeast)
 }
 
-// measurements are the figures of one round. What was not measured is absent.
+// measurements are the figures of one round. A figure that was not measured is absent.
 type measurements map[figure]float64
 
-// set leaves out what is no number: the CPU of a server that is not the benchmark's own.
+// set stores a figure, unless it is NaN or infinite: the CPU of a given server is not known.
 func (m measurements) set(f figure, v float64) {
 	if !math.IsNaN(v) && !math.IsInf(v, 0) {
 		m[f] = v

@@ -55,11 +55,11 @@ func TestReport_ComparesWithTheBestRawCopy(t *testing.T) {
 	var table strings.Builder
 	require.NoError(t, r.WriteTable(&table))
 	require.Contains(t, table.String(), `
-                                       median of 3        least         most               target
+                                       median of 3      minimum      maximum               target
 raw COPY, connections: 1                     50000        50000        60000  positions/s
 raw COPY, connections: 2                    110000       100000       120000  positions/s
 raw COPY, connections: 4                    100000        90000       150000  positions/s
-raw COPY, the best of these                 110000       100000       120000  positions/s
+raw COPY, best of these                     110000       100000       120000  positions/s
 pipeline                                     77000        60000        80000  positions/s  >= 100000 MISSED
 pipeline / raw COPY                          0.700        0.500        0.800               >= 0.6 ok
   worker peak resident memory                 70.0         60.0         80.0  MiB          <= 64 MISSED

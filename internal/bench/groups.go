@@ -14,19 +14,19 @@ import (
 // groupName is the consumer group of the workers.
 const groupName = "processor-bench"
 
-// pollInterval is how often the groups are looked at. It bounds the error of a drain's time,
-// and at 10 ms Redis and the benchmark spend less than a hundredth of a core on it.
+// pollInterval is the time between two polls of the groups. It bounds the error of a drain's duration. At
+// 10 ms, polling takes less than a hundredth of a core.
 const pollInterval = 10 * time.Millisecond
 
-// groups are the consumer groups of some streams, as Redis sees them. To watch them costs the
-// worker nothing, unlike its own metrics, and cannot be early: XACK follows the commit.
+// groups are the consumer groups of some streams. Polling them costs the worker nothing, unlike its
+// metrics, and is never early: XACK follows the commit.
 type groups struct {
 	client  redis.UniversalClient
 	streams []string
 }
 
-// createAtEnd makes the groups, and streams where there are none, so that a worker finds
-// nothing to read.
+// createAtEnd creates the groups at the end of their streams, so that a worker has nothing to read. It
+// creates missing streams.
 func (g groups) createAtEnd(ctx context.Context) error {
 	for _, name := range g.streams {
 		err := g.client.XGroupCreateMkStream(ctx, name, groupName, "$").Err()
@@ -37,8 +37,8 @@ func (g groups) createAtEnd(ctx context.Context) error {
 	return nil
 }
 
-// rewind makes all entries new to the groups. A worker that is blocked in a read finds them
-// only with its next one.
+// rewind sets the groups back to the beginning of their streams (XGROUP SETID). A read that is already
+// blocked does not notice.
 func (g groups) rewind(ctx context.Context) error {
 	_, err := g.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, name := range g.streams {
@@ -52,7 +52,7 @@ func (g groups) rewind(ctx context.Context) error {
 	return nil
 }
 
-// lastIDs are the ids of the streams' last entries.
+// lastIDs returns the last generated id of each stream.
 func (g groups) lastIDs(ctx context.Context) ([]string, error) {
 	infos := make([]*redis.XInfoStreamCmd, len(g.streams))
 	_, err := g.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -62,7 +62,7 @@ func (g groups) lastIDs(ctx context.Context) ([]string, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ask for the last entries: %w", err)
+		return nil, fmt.Errorf("read last ids of streams: %w", err)
 	}
 	ids := make([]string, len(infos))
 	for i, info := range infos {
@@ -71,7 +71,7 @@ func (g groups) lastIDs(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// done says whether all entries, up to the given last ones, have been acknowledged.
+// done reports whether all entries up to the given last ids have been acknowledged.
 func (g groups) done(ctx context.Context, lastIDs []string) (bool, error) {
 	infos := make([]*redis.XInfoGroupsCmd, len(g.streams))
 	_, err := g.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -81,7 +81,7 @@ func (g groups) done(ctx context.Context, lastIDs []string) (bool, error) {
 		return nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("ask for the consumer groups: %w", err)
+		return false, fmt.Errorf("read consumer groups: %w", err)
 	}
 	for i, info := range infos {
 		if !slices.ContainsFunc(info.Val(), func(group redis.XInfoGroup) bool {
@@ -93,7 +93,7 @@ func (g groups) done(ctx context.Context, lastIDs []string) (bool, error) {
 	return true, nil
 }
 
-// wait returns when all entries are acknowledged. It fails where the worker ends.
+// wait returns when all entries are acknowledged. It returns an error if the worker ends before.
 func (g groups) wait(ctx context.Context, w *worker) error {
 	lastIDs, err := g.lastIDs(ctx)
 	if err != nil {
@@ -116,7 +116,7 @@ func (g groups) wait(ctx context.Context, w *worker) error {
 	}
 }
 
-// remove deletes streams along with their dead letters.
+// remove deletes streams and their dead-letter queues.
 func remove(ctx context.Context, client redis.UniversalClient, streams []string) error {
 	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, name := range streams {
@@ -125,7 +125,7 @@ func remove(ctx context.Context, client redis.UniversalClient, streams []string)
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("remove the streams of the benchmark: %w", err)
+		return fmt.Errorf("remove benchmark streams: %w", err)
 	}
 	return nil
 }

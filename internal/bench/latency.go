@@ -9,32 +9,32 @@ import (
 )
 
 const (
-	// warmUp is for how long a trickle comes before it is measured: the worker opens its
-	// connections with the first batches.
+	// warmUp is how long entries are published before the measurement: the worker opens its connections
+	// with the first batches.
 	warmUp = time.Second
-	// singleRate is in entries a second: after each of them the system is idle again.
+	// singleRate is in entries per second: low enough that the system is idle between two entries.
 	singleRate = 10
-	// singleWarmUp are the first single entries, which are not measured.
+	// singleWarmUp is the number of single entries before the measurement.
 	singleWarmUp = 10
-	// publishInterval keeps a trickle even: entries that come in lumps would share commits as
-	// those of independent trackers do not.
+	// publishInterval is the time between two publishes. It is short, because entries that are published
+	// together share a commit, which entries of independent trackers do not.
 	publishInterval = time.Millisecond
 
 	milli = 1e3
 )
 
-// trickle measures XADD to commit while entries come at a steady rate, and what that costs.
+// steady measures the time from XADD to commit, and CPU, while entries arrive at a steady rate.
 //
-// The delay is the worker's own processor_entry_delay_seconds: from the entry's id, which is
-// the time of XADD in whole milliseconds, cut off, to the answer to the commit. So it is up to
-// 1 ms too long, and a quantile is as fine as the histogram's buckets around it.
-func (r *runner) trickle(ctx context.Context, m measurements) error {
+// The delay is the worker's metric processor_entry_delay_seconds: from the entry's id, which is the time
+// of XADD truncated to milliseconds, to the reply to the commit. It is up to 1 ms too long, and quantiles
+// are as precise as the histogram's buckets.
+func (r *runner) steady(ctx context.Context, m measurements) error {
 	commitsBefore, err := r.database.Commits(ctx, application)
 	if err != nil {
 		return err
 	}
 	rate := float64(r.opts.LatencyRate)
-	o, err := r.observe(ctx, "trickle", rate, int(rate*warmUp.Seconds()), int(rate*r.opts.LatencyFor.Seconds()))
+	o, err := r.observe(ctx, "steady", rate, int(rate*warmUp.Seconds()), int(rate*r.opts.LatencyFor.Seconds()))
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (r *runner) trickle(ctx context.Context, m measurements) error {
 	return r.expectRows(ctx)
 }
 
-// single measures XADD to commit of entries that each find the system idle.
+// single measures the time from XADD to commit of entries that arrive while the system is idle.
 func (r *runner) single(ctx context.Context, m measurements) error {
 	o, err := r.observe(ctx, "single", singleRate, singleWarmUp, r.opts.SingleEntries)
 	if err != nil {
@@ -68,15 +68,15 @@ func (r *runner) single(ctx context.Context, m measurements) error {
 	return r.expectRows(ctx)
 }
 
-// observation is what happened while entries were published to a worker.
+// observation holds the samples before and after entries were published to a worker.
 type observation struct {
 	entries               int
 	before, after         sample
 	warmingUp, publishing time.Duration
 }
 
-// observe starts a worker, publishes entries at an even rate, and stops the worker when it has
-// acknowledged them.
+// observe starts a worker, publishes warmUp entries and then the measured entries at an even rate, and
+// stops the worker when it has acknowledged them.
 func (r *runner) observe(ctx context.Context, step string, rate float64, warmUp, entries int) (o observation, err error) {
 	streams := r.newStreams(step)
 	g := groups{r.servers.redis, streams}
@@ -111,7 +111,7 @@ func (r *runner) observe(ctx context.Context, step string, rate float64, warmUp,
 	return o, err
 }
 
-// publishEvenly publishes entries as they fall due, and returns how long that took.
+// publishEvenly publishes entries at rate per second and returns how long that took.
 func (r *runner) publishEvenly(ctx context.Context, out *sharder, rate float64, entries int) (time.Duration, error) {
 	tick := time.NewTicker(publishInterval)
 	defer tick.Stop()

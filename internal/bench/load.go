@@ -13,7 +13,7 @@ import (
 	"processor/internal/store"
 )
 
-// load is what a drain drains, twice: on the streams and as rows in memory.
+// load holds the positions of a drain: as entries on the streams, and as rows in memory for raw COPY.
 type load struct {
 	streams []string
 	rows    store.CopyRows
@@ -22,14 +22,14 @@ type load struct {
 // fixInterval is the time between two fixes of a device.
 const fixInterval = time.Second
 
-// fill publishes the positions and keeps their rows.
+// fill publishes the positions and encodes their rows.
 func fill(ctx context.Context, client redis.UniversalClient, streams []string, opts Options) (*load, error) {
 	l := &load{streams: streams}
 	vehicles := fleet.New(fleet.Options{Devices: opts.Devices, Seed: 1, Start: fleetStart(opts, time.Now()), Step: fixInterval})
 	out := newSharder(client, streams)
 	batches := make([]batch, len(streams))
 	for left := opts.Positions; left > 0; {
-		// Few at a time, so that neither records nor payloads pile up.
+		// In portions, which bounds the memory of records and payloads.
 		n := min(left, 500*len(streams))
 		left -= n
 		for range n {
@@ -52,7 +52,8 @@ func fill(ctx context.Context, client redis.UniversalClient, streams []string, o
 	return l, nil
 }
 
-// fleetStart puts all fixes into the past, as far as possible into one day and so one chunk.
+// fleetStart returns a start time such that all fixes are in the past and, if possible, within one day,
+// which is one chunk.
 func fleetStart(opts Options, now time.Time) time.Time {
 	yesterday := now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -1)
 	span := time.Duration(opts.Positions/opts.Devices+1) * fixInterval
@@ -62,7 +63,7 @@ func fleetStart(opts Options, now time.Time) time.Time {
 	return yesterday
 }
 
-// batch is the entries that the worker will read at once from one stream, if none is short.
+// batch collects the positions of one batch of the worker.
 type batch struct {
 	decoder   position.Decoder
 	positions []position.Position
@@ -85,10 +86,10 @@ func (b *batch) moveTo(rows *store.CopyRows) {
 	b.decoder.Reset()
 }
 
-// sharder publishes to several streams; all records of a device go to one of them.
+// sharder publishes to several streams; all records of a device go to the same stream.
 type sharder struct {
 	publishers []*fleet.Publisher
-	records    [][]fleet.Record // for each publisher, not yet published
+	records    [][]fleet.Record // unpublished records of each publisher
 }
 
 func newSharder(client redis.UniversalClient, streams []string) *sharder {
@@ -99,7 +100,7 @@ func newSharder(client redis.UniversalClient, streams []string) *sharder {
 	return s
 }
 
-// add keeps the record for the next publish, and says which stream it will go to.
+// add keeps the record for the next publish and returns the index of its stream.
 func (s *sharder) add(record fleet.Record) int {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(record.DeviceID)) // a Hash never returns an error

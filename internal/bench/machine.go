@@ -10,7 +10,7 @@ import (
 	"processor/internal/store"
 )
 
-// Machine is where a report was measured.
+// Machine describes the machine and the servers of a report.
 type Machine struct {
 	Cores       int    `json:"cores"`
 	CPU         string `json:"cpu"`
@@ -19,11 +19,11 @@ type Machine struct {
 	PostgreSQL  string `json:"postgresql"`
 	TimescaleDB string `json:"timescaledb"` // empty: positions is a plain table
 	Redis       string `json:"redis"`
-	// PostgreSQL's settings that the figures hang on.
+	// Settings of PostgreSQL that affect the figures.
 	Fsync             string `json:"fsync"`
 	SynchronousCommit string `json:"synchronous_commit"`
 	SharedBuffers     string `json:"shared_buffers"`
-	// Disposable tells of each server whether the benchmark started it for itself.
+	// Disposable reports for each server whether the benchmark started it.
 	Disposable struct {
 		PostgreSQL bool `json:"postgresql"`
 		Redis      bool `json:"redis"`
@@ -51,7 +51,7 @@ func describe(ctx context.Context, s *servers, database *store.Bench) (Machine, 
 func redisVersion(ctx context.Context, client redis.UniversalClient) (string, error) {
 	info, err := client.InfoMap(ctx, "server").Result()
 	if err != nil {
-		return "", fmt.Errorf("ask Redis for its version: %w", err)
+		return "", fmt.Errorf("read Redis version: %w", err)
 	}
 	return info["Server"]["redis_version"], nil
 }

@@ -12,7 +12,7 @@ import (
 	"processor/internal/servertest"
 )
 
-// TestMain makes the test binary a processor too: the benchmark starts it as its worker.
+// TestMain makes the test binary a processor as well: the benchmark starts it as its worker.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

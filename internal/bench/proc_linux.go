@@ -9,25 +9,24 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// sysProcAttr makes a child that Ctrl-C does not reach, so that it is stopped in order, and that
-// dies with its parent.
+// sysProcAttr returns attributes of a child that Ctrl-C does not reach, so that the benchmark can stop it
+// in order, and that is killed when its parent ends.
 func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// ticks is how many of the kernel's clock ticks make a second: USER_HZ, 100 on every Linux.
+// ticks is the number of clock ticks per second in /proc: USER_HZ, 100 on every Linux.
 const ticks = 100
 
-// measurable reports whether this system shows CPU and memory of a process.
+// measurable returns an error if CPU and memory of a process cannot be read on this system.
 func measurable() error {
 	_, err := procfs.NewDefaultFS()
 	return err
 }
 
-// cpuSeconds is the CPU time that the process and its children have used, with those children
-// that have ended (proc_pid_stat(5): cutime holds them once they were waited for). So the
-// difference of two calls is complete, however the children came and went: it fits PostgreSQL,
-// whose processes are all children of the postmaster.
+// cpuSeconds returns the CPU time of the process and its children, including children that have ended and
+// were waited for (cutime in proc_pid_stat(5)). The difference of two calls is therefore complete for
+// PostgreSQL, whose processes are all children of the postmaster.
 func cpuSeconds(pid int) (float64, error) {
 	proc, err := procfs.NewDefaultFS()
 	if err != nil {
@@ -63,8 +62,7 @@ func cpuSecondsIn(proc procfs.FS, pid int) (float64, error) {
 	return float64(sum) / ticks, nil
 }
 
-// peakResident is the most memory, in bytes, that the process has had resident: VmHWM of
-// proc_pid_status(5).
+// peakResident returns the maximum resident memory of the process in bytes: VmHWM of proc_pid_status(5).
 func peakResident(pid int) (uint64, error) {
 	proc, err := procfs.NewDefaultFS()
 	if err != nil {
@@ -85,7 +83,7 @@ func peakResidentIn(proc procfs.FS, pid int) (uint64, error) {
 	return status.VmHWM, nil
 }
 
-// cpuModel is the name of the processor; empty where the kernel does not tell.
+// cpuModel returns the name of the CPU; empty if unknown.
 func cpuModel() string {
 	proc, err := procfs.NewDefaultFS()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testdata/proc: 41 is a postmaster whose living children are 42 and 43; 44 is somebody else.
+// testdata/proc: 41 is a postmaster with the running children 42 and 43; 44 is an unrelated process.
 func fixture(t *testing.T) procfs.FS {
 	t.Helper()
 	proc, err := procfs.NewFS("testdata/proc")

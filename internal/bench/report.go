@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Report is what a run found.
+// Report is the result of a run.
 type Report struct {
 	Machine  Machine  `json:"machine"`
 	Settings Settings `json:"settings"`
@@ -18,7 +18,7 @@ type Report struct {
 	Figures        map[figure]Measure `json:"figures"`
 }
 
-// Settings are those of Options that bear on the figures.
+// Settings are the fields of Options that affect the figures.
 type Settings struct {
 	Positions         int     `json:"positions"`
 	Devices           int     `json:"devices"`
@@ -37,7 +37,7 @@ type Measure struct {
 	Unit   string    `json:"unit"`
 	Median float64   `json:"median"`
 	Rounds []float64 `json:"rounds"`
-	// Target and Met are absent where nothing is wanted.
+	// Target and Met are absent if the figure has no target.
 	Target *Target `json:"target,omitempty"`
 	Met    *bool   `json:"met,omitempty"`
 }
@@ -58,7 +58,7 @@ func newReport(machine Machine, opts Options, rounds []measurements) *Report {
 		if v, ok := m[rawPostgresCPUWith(r.RawConnections)]; ok {
 			m[rawPostgresCPU] = v
 		}
-		// Within a round both sides met the same noise.
+		// Computed per round, because the noise of the machine varies between rounds.
 		m.set(ratio, m[pipelineRate]/m[rawRate])
 	}
 	for _, d := range definitions() {
@@ -109,7 +109,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return encoder.Encode(r)
 }
 
-// WriteTable writes the report for people.
+// WriteTable writes the report as a text table.
 func (r *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	s, m := r.Settings, r.Machine
@@ -118,7 +118,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(&b, "fsync %s, synchronous_commit %s, shared_buffers %s\n\n", m.Fsync, m.SynchronousCommit, m.SharedBuffers)
 
 	const row = "%-37s %12s %12s %12s  %-12s %s\n"
-	fmt.Fprintf(&b, row, "", fmt.Sprintf("median of %d", s.Rounds), "least", "most", "", "target")
+	fmt.Fprintf(&b, row, "", fmt.Sprintf("median of %d", s.Rounds), "minimum", "maximum", "", "target")
 	for _, d := range definitions() {
 		measure, ok := r.Figures[d.figure]
 		if !ok {
@@ -128,7 +128,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		b.WriteString(strings.TrimRight(line, " \n") + "\n")
 	}
 	if s.LatencyForSeconds > 0 {
-		b.WriteString("\nXADD to commit is read from a histogram: as fine as 1 ms below 6 ms, 2 to 5 ms below 30 ms, coarser above.\n")
+		b.WriteString("\nXADD to commit comes from a histogram: resolution 1 ms below 6 ms, 2 to 5 ms below 30 ms, lower above.\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -136,7 +136,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 
 func (m Machine) table() string {
 	if m.TimescaleDB == "" {
-		return "no TimescaleDB: a plain table"
+		return "plain table (no TimescaleDB)"
 	}
 	return "TimescaleDB " + m.TimescaleDB
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"processor/internal/observe"
+	"processor/internal/histogram"
 )
 
 // Names of the worker's metrics that the benchmark reads.
@@ -18,11 +18,11 @@ const (
 	metricEntryDelay       = "processor_entry_delay_seconds"
 )
 
-// sample is the worker's metrics at one moment, and the CPU time of everybody.
+// sample holds the worker's metrics and the CPU time of worker and servers at one moment.
 type sample struct {
 	allocatedBytes   float64
 	allocatedObjects float64
-	delay            observe.Histogram
+	delay            histogram.Histogram
 	workerCPU        float64 // seconds
 	servers          serverCPU
 }
@@ -38,13 +38,13 @@ func (r *runner) sample(ctx context.Context, w *worker) (s sample, err error) {
 	if err != nil {
 		return s, fmt.Errorf("parse the worker's metrics: %w", err)
 	}
-	if s.allocatedBytes, err = counter(families, metricAllocatedBytes); err != nil {
+	if s.allocatedBytes, err = counterOf(families, metricAllocatedBytes); err != nil {
 		return s, err
 	}
-	if s.allocatedObjects, err = counter(families, metricAllocatedObjects); err != nil {
+	if s.allocatedObjects, err = counterOf(families, metricAllocatedObjects); err != nil {
 		return s, err
 	}
-	if s.delay, err = histogram(families, metricEntryDelay); err != nil {
+	if s.delay, err = histogramOf(families, metricEntryDelay); err != nil {
 		return s, err
 	}
 	if s.workerCPU, err = cpuSeconds(w.cmd.Process.Pid); err != nil {
@@ -54,7 +54,7 @@ func (r *runner) sample(ctx context.Context, w *worker) (s sample, err error) {
 	return s, err
 }
 
-func counter(families map[string]*dto.MetricFamily, name string) (float64, error) {
+func counterOf(families map[string]*dto.MetricFamily, name string) (float64, error) {
 	metrics := families[name].GetMetric()
 	if len(metrics) != 1 {
 		return 0, fmt.Errorf("the worker has no metric %s", name)
@@ -62,10 +62,10 @@ func counter(families map[string]*dto.MetricFamily, name string) (float64, error
 	return metrics[0].GetCounter().GetValue(), nil
 }
 
-func histogram(families map[string]*dto.MetricFamily, name string) (observe.Histogram, error) {
+func histogramOf(families map[string]*dto.MetricFamily, name string) (histogram.Histogram, error) {
 	metrics := families[name].GetMetric()
 	if len(metrics) != 1 {
-		return observe.Histogram{}, fmt.Errorf("the worker has no histogram %s", name)
+		return histogram.Histogram{}, fmt.Errorf("the worker has no histogram %s", name)
 	}
-	return observe.ReadHistogram(metrics[0].GetHistogram()), nil
+	return histogram.Read(metrics[0].GetHistogram()), nil
 }

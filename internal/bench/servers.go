@@ -14,18 +14,18 @@ import (
 	"processor/internal/stream"
 )
 
-// stopTimeout is what the servers have to stop in, each of them, and the worker.
+// stopTimeout is the timeout for stopping the servers, and for stopping the worker.
 const stopTimeout = 30 * time.Second
 
-// databaseName is that of the database on a disposable server.
+// databaseName is the name of the database on a disposable server.
 const databaseName = "bench"
 
-// servers are those that the worker is measured with, the bench's own or somebody's.
+// servers are the Redis and PostgreSQL servers of the benchmark: disposable ones, or given by URL.
 type servers struct {
 	redisURL, databaseURL string
 	redis                 redis.UniversalClient
-	ownRedisServer        *sandbox.Redis    // nil where a URL was given
-	ownDatabaseServer     *sandbox.Postgres // nil where a URL was given
+	ownRedisServer        *sandbox.Redis    // nil if a URL was given
+	ownDatabaseServer     *sandbox.Postgres // nil if a URL was given
 }
 
 func startServers(ctx context.Context, opts Options) (*servers, error) {
@@ -53,8 +53,8 @@ func (s *servers) startRedis(ctx context.Context) (err error) {
 	return stream.Ping(ctx, s.redis)
 }
 
-// startDatabase starts a server with the defaults of its installation: fsync and
-// synchronous_commit stay on.
+// startDatabase starts and migrates a disposable server, unless a URL was given. The server has the
+// defaults of its installation: fsync and synchronous_commit are on.
 func (s *servers) startDatabase(ctx context.Context) (err error) {
 	if s.databaseURL != "" {
 		return nil
@@ -80,7 +80,7 @@ func (s *servers) startDatabase(ctx context.Context) (err error) {
 func (s *servers) ownRedis() bool    { return s.ownRedisServer != nil }
 func (s *servers) ownDatabase() bool { return s.ownDatabaseServer != nil }
 
-// stop is for servers that were started in part, too.
+// stop stops the disposable servers. It may be called after a failed start.
 func (s *servers) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -97,7 +97,7 @@ func (s *servers) stop(ctx context.Context) error {
 	return err
 }
 
-// serverCPU is the CPU time that the servers have used, in seconds; NaN for those of others.
+// serverCPU is the CPU time of the servers in seconds; NaN for given servers.
 type serverCPU struct {
 	redis, postgres float64
 }

@@ -21,10 +21,10 @@ import (
 	"time"
 )
 
-// startTimeout is how long a worker may take to be ready.
+// startTimeout is how long a worker may take to become ready.
 const startTimeout = 30 * time.Second
 
-// application is the worker's name for the database.
+// application is the worker's application_name in PostgreSQL.
 const application = "processor bench worker"
 
 // worker is a child process that runs `processor run`.
@@ -33,14 +33,14 @@ type worker struct {
 	client  *http.Client
 	baseURL string        // of its HTTP server
 	started time.Duration // from the fork to readiness
-	ended   chan struct{} // closed once it has been reaped; err is set then
-	err     error
+	ended   chan struct{} // closed when it has been reaped
+	err     error         // how it ended; valid after ended is closed
 
 	mu   sync.Mutex
-	last string // warning or error in its log
+	last string // last warning or error in its log
 }
 
-// startWorker returns when the worker is ready. The caller stops it.
+// startWorker starts a worker and returns when it is ready. The caller stops it.
 func (r *runner) startWorker(ctx context.Context, streams []string) (*worker, error) {
 	environ, err := r.workerEnviron()
 	if err != nil {
@@ -76,8 +76,9 @@ func (r *runner) startWorker(ctx context.Context, streams []string) (*worker, er
 	return w, nil
 }
 
-// workerEnviron is this process's environment, so that any setting of the worker can be tried,
-// save for the servers. Their URLs hold passwords, and a command line can be read by everybody.
+// workerEnviron returns this process's environment with the URLs of the servers replaced, so that any
+// other setting of the worker can be measured. URLs hold passwords, so they are not put on the command
+// line.
 func (r *runner) workerEnviron() ([]string, error) {
 	databaseURL, err := url.Parse(r.servers.databaseURL)
 	if err != nil {
@@ -85,7 +86,7 @@ func (r *runner) workerEnviron() ([]string, error) {
 	}
 	query := databaseURL.Query()
 	query.Set("application_name", application)
-	// libpq takes a plus sign for itself, not for a space.
+	// In a libpq URL a plus sign does not mean a space.
 	databaseURL.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 
 	environ := slices.DeleteFunc(os.Environ(), func(variable string) bool {
@@ -109,8 +110,8 @@ func (w *worker) run(launched chan<- error, stderr io.Reader, address chan<- str
 	w.err = w.cmd.Wait()
 }
 
-// readLog takes the HTTP server's address from the worker's JSON log and passes on what is not
-// as it should be.
+// readLog sends the HTTP server's address from the worker's JSON log to address, and prints warnings,
+// errors and lines that are not JSON.
 func (w *worker) readLog(stderr io.Reader, address chan<- string, progress *log.Logger) {
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
@@ -130,9 +131,10 @@ func (w *worker) readLog(stderr io.Reader, address chan<- string, progress *log.
 		w.last = lines.Text()
 		w.mu.Unlock()
 	}
-	_, _ = io.Copy(io.Discard, stderr) // after a line too long: the worker must not block on it
+	_, _ = io.Copy(io.Discard, stderr) // the scanner stops at an overlong line; the worker must not block
 }
 
+// ready waits until /readyz answers 200.
 func (w *worker) ready(ctx context.Context, address <-chan string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -161,7 +163,7 @@ func (w *worker) ready(ctx context.Context, address <-chan string) error {
 	}
 }
 
-// get returns the body of a 200, which the caller closes.
+// get returns the body of a response with status 200. The caller closes it.
 func (w *worker) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.baseURL+path, nil)
 	if err != nil {
@@ -177,11 +179,11 @@ func (w *worker) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	return response.Body, nil
 }
 
-// failure says how the worker ended. It has ended.
+// failure returns an error with the worker's exit status and last warning. The worker must have ended.
 func (w *worker) failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return fmt.Errorf("worker ended too early (%s); it last said: %s", w.cmd.ProcessState, w.last)
+	return fmt.Errorf("worker ended unexpectedly (%s); last warning or error: %s", w.cmd.ProcessState, w.last)
 }
 
 func (w *worker) signal(s syscall.Signal) error {
@@ -191,14 +193,14 @@ func (w *worker) signal(s syscall.Signal) error {
 	return nil
 }
 
-// stop sends SIGTERM, waits for the end, and kills the worker where that takes too long. A
-// worker that did not end well is an error.
+// stop sends SIGTERM, waits for the worker to end, and kills it after stopTimeout. It returns an error if
+// the worker's exit status is not 0.
 func (w *worker) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	defer w.client.CloseIdleConnections()
-	_ = w.signal(syscall.SIGTERM) // where it has ended already, how is what counts
-	_ = w.signal(syscall.SIGCONT) // a stopped process takes no other signal
+	_ = w.signal(syscall.SIGTERM) // fails if it has ended; w.err holds how
+	_ = w.signal(syscall.SIGCONT) // a stopped process does not handle SIGTERM
 	select {
 	case <-w.ended:
 	case <-ctx.Done():

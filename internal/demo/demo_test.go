@@ -20,7 +20,7 @@ import (
 	"processor/internal/sandbox"
 )
 
-// transcript is an output that is no terminal. It calls on once, when a line holds the text.
+// transcript is an output that is not a terminal. It calls on once, when a line contains the text.
 type transcript struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -44,7 +44,7 @@ func (t *transcript) lines() []string {
 	return strings.Split(strings.TrimSpace(t.text.String()), "\n")
 }
 
-// options are a small demo whose output goes to out.
+// options returns the options of a small demo that writes to out.
 func options(t *testing.T, out *transcript) Options {
 	t.Helper()
 	o := Options{Devices: 20, Rate: 500, Seed: 1, Out: out}
@@ -52,8 +52,8 @@ func options(t *testing.T, out *transcript) Options {
 	return o
 }
 
-// leavesNothing fails the test where it ends with a file in the directory for temporary ones, or with a
-// goroutine: a server that runs has one that waits for it.
+// leavesNothing fails the test if a file is left in the temporary directory or a goroutine is left at its
+// end. A running server has a goroutine that waits for it.
 func leavesNothing(t *testing.T) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "demo-test-")
@@ -71,11 +71,11 @@ func leavesNothing(t *testing.T) {
 
 var (
 	ledgerLine = regexp.MustCompile(`^ledger: read (\d+) = inserted (\d+) \+ merged 0 \+ unchanged 0 \+ dead_lettered 0 \+ in flight 0$`)
-	// A stop may leave a pipeline whose answer is not awaited.
+	// A stop may abandon a pipeline before its reply arrives.
 	resultLine = regexp.MustCompile(`^published (\d+) positions(?:,|, and up to (\d+) more that Redis did not confirm;) stored (\d+) rows: (?:equal|nothing is missing)$`)
 )
 
-// requireEqualLedger looks at the end of the output, and returns how many positions there were.
+// requireEqualLedger checks the end of the output and returns the number of positions.
 func requireEqualLedger(t *testing.T, lines []string) int {
 	t.Helper()
 	require.GreaterOrEqual(t, len(lines), 2)
@@ -105,9 +105,9 @@ func TestDemo_PublishedEqualsStored(t *testing.T) {
 
 	lines := out.lines()
 	n := requireEqualLedger(t, lines)
-	require.LessOrEqual(t, n, 1001, "what is due in 2 s at 500/s")
+	require.LessOrEqual(t, n, 1001, "at most what is due in 2 s at 500/s")
 	require.Greater(t, n, 100)
-	require.Regexp(t, `^redis-server \d+\.\d+\S*, PostgreSQL \d+\.\d+, (hypertable \(TimescaleDB \d.*\)|plain table \(no TimescaleDB here\))$`, lines[2])
+	require.Regexp(t, `^redis-server \d+\.\d+\S*, PostgreSQL \d+\.\d+, (hypertable \(TimescaleDB \d.*\)|plain table \(TimescaleDB not installed\))$`, lines[2])
 	require.Regexp(t, `^worker on http://127\.0\.0\.1:\d+: /metrics /healthz /readyz$`, lines[3])
 	require.Regexp(t, fmt.Sprintf(`^ all  published %s \(\d+/s\)  stored %[1]s \(\d+/s\)  lag 0  write p50 \S+ m?s p99 \S+ m?s  commit delay p50 \S+ m?s p99 \S+ m?s  devices 20$`, thousands(n)), lines[len(lines)-3])
 	require.Contains(t, strings.Join(lines, "\n"), "\n  1s  published ")
@@ -139,7 +139,7 @@ func TestDemo_WorksOnMiniredis(t *testing.T) {
 	require.NoError(t, Run(t.Context(), o))
 
 	require.NotZero(t, requireEqualLedger(t, out.lines()))
-	require.Contains(t, out.lines()[2], "miniredis (no redis-server here), PostgreSQL ")
+	require.Contains(t, out.lines()[2], "miniredis (redis-server not installed), PostgreSQL ")
 }
 
 func TestDemo_StoppedDuringStart(t *testing.T) {

@@ -9,17 +9,17 @@ import (
 	"processor/internal/terminal"
 )
 
-// display is where the demo shows itself. Whether what it writes arrives is not its concern.
+// display is the output of the demo: messages, and a view that is updated. It ignores write errors.
 type display interface {
-	// say writes a line that stays.
+	// say writes a permanent line.
 	say(text string)
-	// show brings the state up to date.
+	// show updates the view.
 	show(s snapshot)
-	// finish shows the state for the last time. What is said later comes after it.
+	// finish writes the final view. Later calls of say write below it.
 	finish(s snapshot)
 }
 
-// newDisplay picks by what out can do.
+// newDisplay returns a screen if out is a terminal with a movable cursor, else lines.
 func newDisplay(out io.Writer) display {
 	if !terminal.MovesCursor(out) {
 		return &lines{out: out, next: time.Second}
@@ -27,11 +27,11 @@ func newDisplay(out io.Writer) display {
 	return newScreen(out, terminal.Colours(out), func() (cols, rows int) { return terminal.Size(out) })
 }
 
-// lines is a display without a terminal: a line a second, and the newest warning before it.
+// lines is the display without a terminal: one line per second, preceded by the newest warning.
 type lines struct {
 	out    io.Writer
-	next   time.Duration // of the demo's time, when the next line is due
-	warned time.Time     // of the last warning that was written
+	next   time.Duration // elapsed time at which the next line is due
+	warned time.Time     // time of the last warning that was written
 }
 
 func (l *lines) say(text string) { fmt.Fprintln(l.out, text) }
@@ -50,7 +50,7 @@ func (l *lines) show(s snapshot) {
 
 func (l *lines) finish(s snapshot) { l.say(s.summary()) }
 
-// Control sequences of ECMA-48, which every terminal of today knows.
+// Control sequences of ECMA-48.
 const (
 	clearScreen = "\x1b[H\x1b[2J"
 	clearLine   = "\x1b[K" // from the cursor on
@@ -59,16 +59,16 @@ const (
 	resetStyle  = "\x1b[0m"
 )
 
-// screen is a display that redraws its view in place, below what was said. It leaves the cursor visible
-// and the screen's mode alone, so that a demo that is killed leaves nothing to repair.
+// screen is the display on a terminal. It redraws its view in place, below the permanent lines. It does
+// not hide the cursor or change terminal modes, so a killed demo leaves the terminal usable.
 type screen struct {
 	out   io.Writer
 	color bool
 	size  func() (cols, rows int)
 
-	cols, rows int // when it was last drawn
-	said       []string
-	last       []line // of the view; none before the first show and after finish
+	cols, rows int      // terminal size at the last draw
+	said       []string // permanent lines
+	last       []line   // lines of the view; empty before the first show and after finish
 }
 
 func newScreen(out io.Writer, color bool, size func() (cols, rows int)) *screen {
@@ -90,7 +90,7 @@ func (sc *screen) say(text string) {
 func (sc *screen) show(s snapshot) {
 	var b bytes.Buffer
 	if sc.resized() {
-		// The terminal has wrapped the lines in its own way, so nobody knows where they are.
+		// The terminal may have rewrapped the lines, so their positions are unknown.
 		b.WriteString(clearScreen)
 		for _, text := range sc.said {
 			sc.print(&b, text)
@@ -98,7 +98,7 @@ func (sc *screen) show(s snapshot) {
 	} else {
 		sc.home(&b)
 	}
-	// The cursor waits below the view, and a full last column would wrap on some terminals.
+	// One row is left for the cursor below the view; a full last column would wrap on some terminals.
 	sc.last = view(s, sc.cols-1, sc.rows-1)
 	sc.draw(&b)
 	_, _ = sc.out.Write(b.Bytes())
@@ -110,7 +110,7 @@ func (sc *screen) finish(s snapshot) {
 	sc.say("")
 }
 
-// resized brings the size up to date, and reports whether it was another one before.
+// resized reads the terminal's size and reports whether it has changed.
 func (sc *screen) resized() bool {
 	cols, rows := sc.size()
 	if cols == sc.cols && rows == sc.rows {
@@ -126,7 +126,7 @@ func (sc *screen) print(b *bytes.Buffer, text string) {
 	}
 }
 
-// home moves the cursor to the view's first line.
+// home moves the cursor to the first line of the view.
 func (sc *screen) home(b *bytes.Buffer) {
 	b.WriteByte('\r') // the terminal may have echoed a ^C
 	if len(sc.last) > 0 {
@@ -145,7 +145,7 @@ func (sc *screen) draw(b *bytes.Buffer) {
 	b.WriteString(clearBelow)
 }
 
-// sequence is that of SGR, ECMA-48.
+// sequence returns the SGR control sequence (ECMA-48) of the style.
 func (s style) sequence() string {
 	switch s {
 	case title:

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// keepLines is how many of the worker's log lines are kept, for a demo that fails.
+// keepLines is the number of the worker's log lines that are kept for a demo that fails.
 const keepLines = 50
 
-// workerLog takes the worker's log, which would tear the view. It is an [io.Writer] that gets one JSON
-// line a call.
+// workerLog buffers the worker's log, which would break the view on a terminal. Each call of Write must
+// carry one JSON line. It is safe for concurrent use.
 type workerLog struct {
 	mu      sync.Mutex
 	lines   [][]byte
 	warning warning
 }
 
-// warning is a line of the log of level warn or error.
+// warning is a log line of level warn or error.
 type warning struct {
-	at   time.Time // zero: there was none
+	at   time.Time // zero: no warning
 	text string
 }
 
@@ -36,7 +36,7 @@ func (l *workerLog) Write(line []byte) (int, error) {
 
 	var entry struct{ Level, Msg, Error string }
 	if err := json.Unmarshal(line, &entry); err != nil {
-		return len(line), nil // a line that is kept and has no level
+		return len(line), nil // kept, but without a level
 	}
 	if entry.Level != "warn" && entry.Level != "error" {
 		return len(line), nil
@@ -55,12 +55,12 @@ func (l *workerLog) lastWarning() warning {
 	return l.warning
 }
 
-// print writes the lines that are left.
+// print writes the kept lines to w.
 func (l *workerLog) print(w io.Writer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fmt.Fprintln(w, "the worker's last log lines:")
 	for _, line := range l.lines {
-		_, _ = w.Write(line) // who cannot be told cannot be told that either
+		_, _ = w.Write(line) // a failed write could only be reported to the same writer
 	}
 }

@@ -6,20 +6,21 @@ import (
 
 	"processor/internal/device"
 	"processor/internal/fleet"
+	"processor/internal/histogram"
 	"processor/internal/observe"
 	"processor/internal/service"
 )
 
 const (
-	// window is the time that rates and quantiles are taken over.
+	// window is the period of rates and quantiles.
 	window = 5 * time.Second
-	// newestPositions is how many are shown.
+	// newestPositions is the number of positions shown.
 	newestPositions = 5
-	// warningShown is how long a warning stays in view.
+	// warningShown is how long a warning stays visible.
 	warningShown = 10 * time.Second
 )
 
-// phase is what the demo is doing.
+// phase is the phase of the demo.
 type phase int
 
 const (
@@ -28,22 +29,22 @@ const (
 	ended
 )
 
-// snapshot is everything that is shown, at one moment.
+// snapshot is the state that the display shows.
 type snapshot struct {
 	phase     phase
 	elapsed   time.Duration
 	limit     time.Duration // 0: until Ctrl-C
-	devices   int           // simulated
-	rate      int           // wanted
+	devices   int           // simulated devices
+	rate      int           // target rate, positions per second
 	published uint64
 	ledger    observe.LedgerSnapshot
 
-	// Of late, and once ended of the whole run.
-	publishedRate, storedRate float64 // a second
+	// Rates and quantiles cover the last window, or the whole run once it has ended.
+	publishedRate, storedRate float64 // positions per second
 	write, delay              quantiles
 	seen                      int // devices in the worker's cache
 	newest                    []device.NamedState
-	warning                   warning // zero: none of late
+	warning                   warning // zero: none within warningShown
 }
 
 // quantiles are in seconds, NaN where nothing was observed.
@@ -54,15 +55,15 @@ func (s snapshot) lag() uint64 {
 	return s.published - min(s.ledger.Read, s.published)
 }
 
-// observation is what the counters said at one moment.
+// observation holds the counters at one moment.
 type observation struct {
 	at           time.Time
 	published    uint64
 	ledger       observe.LedgerSnapshot
-	write, delay observe.Histogram
+	write, delay histogram.Histogram
 }
 
-// meter makes snapshots out of counters.
+// meter computes snapshots from the counters of worker and publisher.
 type meter struct {
 	options   Options
 	service   *service.Service
@@ -70,8 +71,8 @@ type meter struct {
 	log       *workerLog
 	phase     phase
 	began     time.Time
-	stopped   time.Time     // the fleet, from draining on
-	recent    []observation // the oldest is the newest of those that are a window old
+	stopped   time.Time     // when the fleet stopped; set from draining on
+	recent    []observation // oldest first; at most the first one is older than window
 }
 
 func newMeter(o Options, s *service.Service, p *fleet.Publisher, log *workerLog) *meter {
@@ -79,13 +80,13 @@ func newMeter(o Options, s *service.Service, p *fleet.Publisher, log *workerLog)
 	return &meter{options: o, service: s, publisher: p, log: log, began: now, recent: []observation{{at: now}}}
 }
 
-// drain says that the fleet has stopped.
+// drain records that the fleet has stopped.
 func (m *meter) drain() { m.phase, m.stopped = draining, time.Now() }
 
-// end says that nothing more will come.
+// end records that the run has ended.
 func (m *meter) end() { m.phase = ended }
 
-// read reads the counters. It fails where the metrics themselves are at fault.
+// read returns a snapshot of the counters. It returns an error if the metrics cannot be gathered.
 func (m *meter) read(now time.Time) (snapshot, error) {
 	o, err := m.observe(now)
 	if err != nil {
@@ -121,14 +122,14 @@ func (m *meter) read(now time.Time) (snapshot, error) {
 }
 
 func (m *meter) observe(now time.Time) (observation, error) {
-	// In this order, or entries would seem to be read before they were published.
+	// The ledger is read first: in the other order, more entries could seem read than published.
 	o := observation{at: now, ledger: m.service.Ledger.Snapshot(), published: m.publisher.Published()}
 	families, err := m.service.Registry.Gather()
 	if err != nil {
 		return observation{}, fmt.Errorf("gather metrics: %w", err)
 	}
 	for _, family := range families {
-		var h *observe.Histogram
+		var h *histogram.Histogram
 		switch family.GetName() {
 		case "processor_batch_write_seconds":
 			h = &o.write
@@ -137,13 +138,13 @@ func (m *meter) observe(now time.Time) (observation, error) {
 		default:
 			continue
 		}
-		for _, metric := range family.GetMetric() { // one a path of writing
-			*h = h.Add(observe.ReadHistogram(metric.GetHistogram()))
+		for _, metric := range family.GetMetric() { // one for each write path
+			*h = h.Add(histogram.Read(metric.GetHistogram()))
 		}
 	}
 	return o, nil
 }
 
-func quantilesOf(h observe.Histogram) quantiles {
+func quantilesOf(h histogram.Histogram) quantiles {
 	return quantiles{p50: h.Quantile(0.5), p99: h.Quantile(0.99)}
 }

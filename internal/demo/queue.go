@@ -9,33 +9,33 @@ import (
 	"processor/internal/stream"
 )
 
-// queue is the stream as the worker's group sees it. It asks for ids alone, which miniredis has too;
-// its lag is another number than Redis's.
+// queue is the stream as the worker's consumer group sees it. It uses entry ids only, not the lag,
+// because miniredis computes the lag differently.
 type queue struct {
 	client        redis.UniversalClient
 	stream, group string
-	// reserve is how many entries that were read stay on the stream. Without them the worker would
-	// see trimming at the heels of its reading, and warn.
+	// reserve is the number of read entries that trim leaves on the stream. Without a reserve the worker
+	// would forecast trimming of unread entries, and warn.
 	reserve uint64
 
-	marks []mark // within the reserve, the oldest first
+	marks []mark // within the reserve, oldest first
 }
 
-// mark says where the group was when the worker had read that many entries.
+// mark is the last delivered id at the time when the worker had read that many entries.
 type mark struct {
 	read uint64
 	id   stream.ID
 }
 
-// progress is how far the group has come.
+// progress is the state of the consumer group.
 type progress struct {
-	delivered stream.ID // the newest entry that was delivered
+	delivered stream.ID // last delivered id
 	pending   int64
-	oldest    stream.ID // the oldest pending entry, where there is one
+	oldest    stream.ID // oldest pending entry; zero if pending is 0
 }
 
 func (q *queue) progress(ctx context.Context) (progress, error) {
-	// In this order: what is delivered between the two commands is newer than delivered.
+	// XPENDING comes second: entries delivered in between are pending and newer than delivered.
 	pipe := q.client.Pipeline()
 	groups := pipe.XInfoGroups(ctx, q.stream)
 	pending := pipe.XPending(ctx, q.stream, q.group)
@@ -60,9 +60,9 @@ func (q *queue) progress(ctx context.Context) (progress, error) {
 	return p, nil
 }
 
-// trim drops old entries that the group is through with (XTRIM MINID). The worker never does, as the
-// stream belongs to the producer, and a demo that runs for hours would fill Redis. read counts what the
-// worker has read. An entry that was not acknowledged is never dropped.
+// trim removes old acknowledged entries (XTRIM MINID), so that a demo of hours does not fill Redis. The
+// worker never trims, because the stream belongs to the producer. read is the number of entries that the
+// worker has read. Pending and unread entries are kept.
 func (q *queue) trim(ctx context.Context, read uint64) error {
 	p, err := q.progress(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (q *queue) trim(ctx context.Context, read uint64) error {
 	return nil
 }
 
-// drained reports whether the group has had and acknowledged everything. Nobody may publish meanwhile.
+// drained reports whether every entry was delivered and acknowledged. The publisher must have stopped.
 func (q *queue) drained(ctx context.Context) (bool, error) {
 	newest, err := q.client.XRevRangeN(ctx, q.stream, "+", "-", 1).Result()
 	if err != nil {
@@ -97,7 +97,7 @@ func (q *queue) drained(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	// trim keeps the newest entry, so a stream without one never had any.
+	// trim keeps the newest entry, so an empty stream never had an entry.
 	unread := len(newest) > 0 && newest[0].ID != p.delivered.String()
 	return !unread && p.pending == 0, nil
 }

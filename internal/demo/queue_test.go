@@ -21,7 +21,7 @@ func TestQueue_TrimsWhatIsDone(t *testing.T) {
 
 	require.NoError(t, client.XGroupCreateMkStream(t.Context(), streamName, groupName, "0").Err())
 	read := uint64(0)
-	// requireState trims, and compares what is left on the stream.
+	// requireState trims and compares the remaining entries of the stream.
 	requireState := func(drained bool, left ...string) {
 		t.Helper()
 		require.NoError(t, q.trim(t.Context(), read))

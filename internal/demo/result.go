@@ -6,15 +6,15 @@ import (
 	"processor/internal/observe"
 )
 
-// result is what a demo ended with.
+// result holds the final counts of a demo.
 type result struct {
 	published   uint64 // acknowledged by Redis
-	unconfirmed uint64 // sent, and any number of them taken
+	unconfirmed uint64 // sent, but Redis's reply was lost: any number of them may be on the stream
 	stored      uint64 // rows in the table
 	ledger      observe.LedgerSnapshot
 }
 
-// check compares what was published with what is stored. The error names both.
+// check compares published positions with stored rows. Its errors give both counts.
 func (r result) check() error {
 	switch {
 	case r.stored < r.published:
@@ -30,7 +30,7 @@ func (r result) check() error {
 	return nil
 }
 
-// String is for a result that stood the check.
+// String describes a result for which check returned nil.
 func (r result) String() string {
 	if r.unconfirmed > 0 {
 		return fmt.Sprintf("published %d positions, and up to %d more that Redis did not confirm; stored %d rows: nothing is missing",

@@ -16,20 +16,21 @@ import (
 const (
 	databaseName = "processor"
 
-	// maxMemory bounds what a backlog may take. Redis refuses XADD beyond it, and the fleet waits.
+	// maxMemory bounds the backlog in Redis. Above it Redis refuses XADD, and the publisher retries.
 	maxMemory = "512mb"
 
 	stopTimeout = 20 * time.Second
 )
 
-// servers are the Redis and PostgreSQL of the demo.
+// servers are the Redis and PostgreSQL servers of the demo.
 type servers struct {
 	redisURL, databaseURL   string
-	redisName, postgresName string // for people, with the version
+	redisName, postgresName string // name and version, for the display
 	stops                   []func(context.Context) error
 }
 
-// start starts what it can find, and says what it does. Where it fails, stop still has to follow.
+// start starts Redis and PostgreSQL, with substitutes for those that are not installed. The caller calls
+// stop, also after an error.
 func (s *servers) start(ctx context.Context, options sandbox.RedisOptions, say func(string)) error {
 	say("starting Redis")
 	options.ExtraArgs = append([]string{"--maxmemory", maxMemory}, options.ExtraArgs...)
@@ -40,7 +41,7 @@ func (s *servers) start(ctx context.Context, options sandbox.RedisOptions, say f
 	postgres, err := sandbox.StartPostgres(ctx, sandbox.PostgresOptions{})
 	if errors.Is(err, sandbox.ErrNotInstalled) {
 		say(err.Error())
-		say("downloading PostgreSQL instead: some 30 MB, once; Ctrl-C works again afterwards")
+		say("downloading PostgreSQL instead (once, about 30 MB); Ctrl-C has no effect until it is done")
 		postgres, err = sandbox.StartEmbeddedPostgres(ctx, sandbox.PostgresOptions{})
 	}
 	if err != nil {
@@ -74,25 +75,25 @@ func (s *servers) startMiniredis() error {
 		stop()
 		return nil
 	})
-	s.redisURL, s.redisName = url, "miniredis (no redis-server here)"
+	s.redisURL, s.redisName = url, "miniredis (redis-server not installed)"
 	return nil
 }
 
 func redisVersion(ctx context.Context, url string) (version string, err error) {
 	client, err := stream.Connect(url)
 	if err != nil {
-		return "", fmt.Errorf("ask Redis for its version: %w", err)
+		return "", fmt.Errorf("read Redis version: %w", err)
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	info, err := client.InfoMap(ctx, "server").Result()
 	if err != nil {
-		return "", fmt.Errorf("ask Redis for its version: %w", err)
+		return "", fmt.Errorf("read Redis version: %w", err)
 	}
 	return info["Server"]["redis_version"], nil
 }
 
-// createDatabase makes the database a place for the migrations: with TimescaleDB where the server has
-// it, else with leave to make a plain table.
+// createDatabase creates the database and prepares it for the migrations: it enables TimescaleDB if the
+// server has it, else it allows a plain table.
 func (s *servers) createDatabase(ctx context.Context, postgres *sandbox.Postgres) error {
 	err := postgres.CreateDatabase(ctx, databaseName)
 	if err != nil {
@@ -115,7 +116,7 @@ func (s *servers) createDatabase(ctx context.Context, postgres *sandbox.Postgres
 func postgresVersion(ctx context.Context, url string) (version string, err error) {
 	inspector, err := inspect.Connect(ctx, url)
 	if err != nil {
-		return "", fmt.Errorf("ask PostgreSQL for its version: %w", err)
+		return "", fmt.Errorf("read PostgreSQL version: %w", err)
 	}
 	defer func() { err = errors.Join(err, inspector.Close(ctx)) }()
 	server, err := inspector.Server(ctx)
@@ -126,7 +127,7 @@ func postgresVersion(ctx context.Context, url string) (version string, err error
 	return version, nil
 }
 
-// stop stops what runs, the newest first.
+// stop stops the servers in reverse order of their start.
 func (s *servers) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// style is how a line looks where colours are wanted.
+// style is the style of a line on a terminal with colours.
 type style int
 
 const (
@@ -24,17 +24,17 @@ type line struct {
 	text  string
 }
 
-// view lays a snapshot out for a terminal: no line is longer than width, and there are no more lines
-// than height. It is plain ASCII but for what a warning holds.
+// view formats a snapshot for a terminal of width columns and height rows. Except for the text of a
+// warning the result is ASCII.
 func view(s snapshot, width, height int) []line {
 	span := ""
 	if s.phase == ended {
 		span = "whole run"
 	}
 	lines := []line{
-		{title, spread(fmt.Sprintf("processor demo: %s devices, %s positions/s wanted", thousands(s.devices), thousands(s.rate)), s.status(), width)},
+		{title, spread(fmt.Sprintf("processor demo: %s devices, target %s positions/s", thousands(s.devices), thousands(s.rate)), s.status(), width)},
 		{},
-		{faint, fmt.Sprintf("%-11s%12s%12s      %-14s%10s%10s", span, "positions", "a second", "", "p50", "p99")},
+		{faint, fmt.Sprintf("%-11s%12s%12s      %-14s%10s%10s", span, "positions", "per second", "", "p50", "p99")},
 		{plain, fmt.Sprintf("%-11s%12s%12s      %-14s%10s%10s", "published", thousands(s.published), thousands(round(s.publishedRate)), "write", latency(s.write.p50), latency(s.write.p99))},
 		{plain, fmt.Sprintf("%-11s%12s%12s      %-14s%10s%10s", "stored", thousands(s.ledger.Inserted), thousands(round(s.storedRate)), "commit delay", latency(s.delay.p50), latency(s.delay.p99))},
 		{plain, fmt.Sprintf("%-11s%12s%12s      %-14s%10s", "lag", thousands(s.lag()), "", "devices", thousands(s.seen))},
@@ -63,7 +63,7 @@ func view(s snapshot, width, height int) []line {
 	return lines
 }
 
-// status says how long it has been going on, and what ends it.
+// status returns the elapsed time, or what the demo is waiting for.
 func (s snapshot) status() string {
 	elapsed := s.elapsed.Truncate(time.Second)
 	switch {
@@ -72,12 +72,12 @@ func (s snapshot) status() string {
 	case s.phase == ended:
 		return "ended"
 	case s.limit > 0:
-		return fmt.Sprintf("%s of %s, Ctrl-C ends", elapsed, s.limit)
+		return fmt.Sprintf("%s of %s, Ctrl-C to stop", elapsed, s.limit)
 	}
-	return fmt.Sprintf("%s, Ctrl-C ends", elapsed)
+	return fmt.Sprintf("%s, Ctrl-C to stop", elapsed)
 }
 
-// summary is the snapshot as one line, for what is no terminal.
+// summary returns the snapshot as one line, for output that is not a terminal.
 func (s snapshot) summary() string {
 	label := s.elapsed.Truncate(time.Second).String()
 	if s.phase == ended {
@@ -93,7 +93,7 @@ func (s snapshot) summary() string {
 	return text
 }
 
-// thousands writes a count with a comma after every third digit from the right.
+// thousands formats a count with commas: 1,234,567.
 func thousands[T int | int64 | uint64](n T) string {
 	digits := strconv.FormatInt(int64(n), 10)
 	first := (len(digits)-1)%3 + 1
@@ -106,7 +106,7 @@ func thousands[T int | int64 | uint64](n T) string {
 
 func round(rate float64) int64 { return int64(math.Round(rate)) }
 
-// latency writes seconds with three digits that count, and "-" where there is nothing to tell.
+// latency formats seconds with about three significant digits, and NaN as "-".
 func latency(seconds float64) string {
 	switch {
 	case math.IsNaN(seconds):
@@ -119,12 +119,13 @@ func latency(seconds float64) string {
 	return fmt.Sprintf("%.1f s", seconds)
 }
 
-// spread puts left and right at the ends of a line.
+// spread returns a line of width columns with left and right at its ends.
 func spread(left, right string, width int) string {
 	return left + strings.Repeat(" ", max(width-len(left)-len(right), 2)) + right
 }
 
-// wrap breaks text before separators, so that no line is longer than width if it can be.
+// wrap splits text before separators into lines of at most width characters. A part that is longer
+// becomes a longer line.
 func wrap(text, separator string, width int) []string {
 	var lines []string
 	current := ""
@@ -141,7 +142,7 @@ func wrap(text, separator string, width int) []string {
 	return append(lines, current)
 }
 
-// cut shortens text to width characters.
+// cut truncates text to width characters.
 func cut(text string, width int) string {
 	runes := []rune(text)
 	if len(runes) <= width {

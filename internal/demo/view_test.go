@@ -48,9 +48,9 @@ func text(lines []line) string {
 
 func TestView_Running(t *testing.T) {
 	require.Equal(t, `
-processor demo: 500 devices, 1,000 positions/s wanted      12s of 20s, Ctrl-C ends
+processor demo: 500 devices, target 1,000 positions/s   12s of 20s, Ctrl-C to stop
 
-              positions    a second                           p50       p99
+              positions  per second                           p50       p99
 published     1,234,567       1,000      write            2.14 ms     49 ms
 stored        1,234,000         987      commit delay     6.50 ms     1.3 s
 lag                   7                  devices              498
@@ -70,14 +70,14 @@ func TestView_Phases(t *testing.T) {
 	s := busy()
 	s.warning, s.newest = warning{}, nil
 	titles := map[string]func(){
-		"12s, Ctrl-C ends":     func() { s.limit = 0 },
+		"12s, Ctrl-C to stop":  func() { s.limit = 0 },
 		"storing the last 567": func() { s.phase = draining },
 		"ended":                func() { s.phase = ended },
 	}
 	for want, change := range titles {
 		change()
 		title := view(s, 100, 23)[0].text
-		require.True(t, strings.HasSuffix(title, "wanted"+strings.Repeat(" ", 100-53-len(want))+want), title)
+		require.True(t, strings.HasSuffix(title, "positions/s"+strings.Repeat(" ", 100-53-len(want))+want), title)
 		s.phase = publishing
 	}
 }
@@ -145,7 +145,7 @@ func TestScreen_RedrawsInPlace(t *testing.T) {
 	require.Equal(t, "\r\x1b[5A\x1b[Jabove\n"+frame.String()+"\x1b[J", wrote())
 	cols, rows = 81, 7
 	sc.show(s)
-	require.True(t, strings.HasPrefix(wrote(), "\x1b[H\x1b[2Jhello\nabove\nprocessor demo: "), "all anew in another size")
+	require.True(t, strings.HasPrefix(wrote(), "\x1b[H\x1b[2Jhello\nabove\nprocessor demo: "), "redrawn completely after a resize")
 	sc.finish(s)
 	out.Reset()
 	sc.say("below")

@@ -85,7 +85,7 @@ func TestCompose_RunsTheBinaryAsItIs(t *testing.T) {
 	require.Greater(t, grace, shutdownTimeout(t))
 }
 
-// Services that build one tag side by side get in each other's way.
+// Concurrent builds of one tag conflict.
 func TestCompose_BuildsTheImageOnce(t *testing.T) {
 	services := composeFile(t).Services
 	var builders []string
@@ -150,7 +150,7 @@ func TestCompose_IsOpenToThisMachineAlone(t *testing.T) {
 	}
 }
 
-// One version of the servers, wherever they come from.
+// All sources of servers use the same versions.
 func TestCompose_HasTheServersThatTheTestsHave(t *testing.T) {
 	tested := read(t, "internal/servertest/docker.go")
 	for _, name := range []string{"redis", "timescaledb"} {
@@ -160,7 +160,7 @@ func TestCompose_HasTheServersThatTheTestsHave(t *testing.T) {
 	}
 }
 
-// Passwords in the URLs are those that the servers are given, for users that the servers have.
+// The URLs use users and passwords that the servers are configured with.
 func TestCompose_PasswordsMatch(t *testing.T) {
 	acl, roles := read(t, "deploy/compose/redis-users.acl"), read(t, "deploy/compose/passwords.sql")
 	url := regexp.MustCompile(`^(redis|postgres)://([\w-]+):([\w-]+)@(\w+):`)

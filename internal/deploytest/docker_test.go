@@ -19,7 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buildContext copies what .dockerignore lets through, as Docker would, and returns the copy.
+// buildContext copies the files that .dockerignore does not exclude, as Docker would, and returns the
+// directory of the copy.
 func buildContext(t *testing.T) string {
 	t.Helper()
 	patterns, err := ignorefile.ReadAll(strings.NewReader(read(t, ".dockerignore")))
@@ -27,7 +28,7 @@ func buildContext(t *testing.T) string {
 	ignored, err := patternmatcher.New(patterns)
 	require.NoError(t, err)
 
-	// What may pass, so that the walk leaves out .git and node_modules.
+	// Only included directories, so that the walk skips .git and node_modules.
 	context := t.TempDir()
 	for _, pattern := range patterns {
 		top, passes := strings.CutPrefix(pattern, "!")
@@ -58,7 +59,7 @@ func buildContext(t *testing.T) string {
 	return context
 }
 
-// copies are the paths that the build stage takes from the context.
+// copies returns the paths that the build stage copies from the context.
 func copies(t *testing.T) []string {
 	t.Helper()
 	var sources []string
@@ -70,8 +71,8 @@ func copies(t *testing.T) []string {
 	return sources
 }
 
-// What the Dockerfile copies passes .dockerignore, is enough for the build, and makes a binary that
-// needs nothing else.
+// The files that the Dockerfile copies are in the build context, suffice for the build, and the binary
+// needs no other file.
 func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 	t.Parallel()
 	context := buildContext(t)
@@ -89,7 +90,7 @@ func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 		require.NoError(t, os.WriteFile(to, content, 0o600))
 	}
 
-	// The Dockerfile's own command, for this machine.
+	// The build command of the Dockerfile, for this machine's platform.
 	command := regexp.MustCompile(`(?m)^ +CGO_ENABLED=0 GOOS=\$TARGETOS GOARCH=\$TARGETARCH \\\n +(go build .* -o )(\S+) \.$`).
 		FindStringSubmatch(read(t, "Dockerfile"))
 	require.NotNil(t, command)
@@ -104,7 +105,7 @@ func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 	requireStatic(t, binary)
 	requireNoDemoServers(t, binary)
 
-	// Nothing of this machine: the image has nothing either.
+	// An empty environment, as in the image.
 	cmd = exec.CommandContext(t.Context(), binary, "version")
 	cmd.Dir, cmd.Env = t.TempDir(), []string{}
 	output, err = cmd.CombinedOutput()
@@ -119,7 +120,7 @@ func TestDockerfile_ContextIsWhatTheBuildNeeds(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// requireNoDemoServers fails where the binary holds what only a demo without servers needs.
+// requireNoDemoServers fails if the binary contains packages that only a demo without servers needs.
 func requireNoDemoServers(t *testing.T, path string) {
 	t.Helper()
 	info, err := buildinfo.ReadFile(path)
@@ -133,8 +134,8 @@ func requireNoDemoServers(t *testing.T, path string) {
 	}
 }
 
-// requireStatic fails where the binary would ask for an interpreter or a library, which an image FROM
-// scratch has not.
+// requireStatic fails if the binary needs an interpreter or a shared library, which an image FROM scratch
+// lacks.
 func requireStatic(t *testing.T, path string) {
 	t.Helper()
 	binary, err := elf.Open(path)

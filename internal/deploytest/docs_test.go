@@ -13,7 +13,7 @@ import (
 
 var docs = []string{"docs/operations.md", "docs/runbook.md", "docs/security.md", "docs/sql.md"}
 
-// anchorsOf lists the anchors of a page's headings, as Gitea and GitHub make them.
+// anchorsOf lists the anchors of a page's headings, as Gitea and GitHub generate them.
 func anchorsOf(t *testing.T, page string) []string {
 	t.Helper()
 	var anchors []string
@@ -52,14 +52,14 @@ func TestDocs_PathsExist(t *testing.T) {
 	}
 }
 
-// oneLine puts together what a backslash continues on the next line.
+// oneLine joins lines that end with a backslash with the next line.
 func oneLine(text string) string {
 	return regexp.MustCompile(` \\\n +`).ReplaceAllString(text, " ")
 }
 
 var commandPattern = regexp.MustCompile("(?m)(?:^|`|-- /)processor ([a-z][^`\n#]*)")
 
-// Every command line that the docs show is one that the binary takes.
+// The binary accepts every command line in the docs.
 func TestDocs_CommandsExist(t *testing.T) {
 	shown := map[string]bool{}
 	for _, page := range docs {
@@ -81,7 +81,7 @@ func TestDocs_CommandsExist(t *testing.T) {
 	}
 }
 
-// dbmate's up would create the database too, which the role that migrates may not.
+// dbmate's up also creates the database, for which the migrating role has no privilege.
 func TestDocs_DbmateMigrates(t *testing.T) {
 	found := 0
 	for _, page := range append([]string{"README.md", "dbmate.env"}, docs...) {
@@ -93,11 +93,11 @@ func TestDocs_DbmateMigrates(t *testing.T) {
 	require.Positive(t, found)
 }
 
-// foreign are words in capitals that belong to others.
+// foreign are words in capitals that are not settings of this service.
 var foreign = []string{
 	"HELLO", "AUTH", "PING", "XADD", "XDEL", "DEL", "FLUSHALL", "XTRIM", "XACK", "MAXLEN", "COPY", "LOGIN", "CREATE",
 	"NOPERM", "READONLY", "PASSWORD", "INFO", "SELECT", "INSERT", "UPDATE", "GRANT", "REVOKE", "WHERE",
-	"REGISTRY_TOKEN", "REGISTRY_USER",
+	"REGISTRY_TOKEN", "REGISTRY_USER", "JUSTID",
 }
 
 func TestDocs_VariablesExist(t *testing.T) {
@@ -110,7 +110,7 @@ func TestDocs_VariablesExist(t *testing.T) {
 	}
 }
 
-// Durations and numbers that the docs give for a setting are its defaults.
+// Durations and numbers in the docs for a setting are its defaults.
 func TestDocs_DefaultsAreThoseOfTheCode(t *testing.T) {
 	found := 0
 	for _, page := range docs {
@@ -144,12 +144,12 @@ func TestDocs_AlertsAndMetricsExist(t *testing.T) {
 	}
 }
 
-// isRole tells names of PostgreSQL from metrics.
+// isRole reports whether a word is a role or table of PostgreSQL, not a metric.
 func isRole(name string) bool {
 	return slices.Contains([]string{"processor_migrate", "processor_reader", "processor_schema_migrations"}, name)
 }
 
-// The ACL line of the docs is the one that compose uses and the tests try, but for the password.
+// Except for the password, the ACL line in the docs is the line that compose and the tests use.
 func TestDocs_ACLIsTheOneThatIsTried(t *testing.T) {
 	line := regexp.MustCompile(`(?m)^user processor on >.*$`)
 	shown := line.FindString(read(t, "docs/security.md"))

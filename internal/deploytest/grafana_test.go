@@ -40,7 +40,7 @@ type grafanaDashboard struct {
 	} `json:"panels"`
 }
 
-// labelValues is Grafana's function for a variable: a series, and one of its labels.
+// labelValues matches Grafana's function label_values: a series and one of its labels.
 var labelValues = regexp.MustCompile(`^label_values\((.+), (\w+)\)$`)
 
 const dashboardFile = "deploy/grafana/dashboards/processor.json"
@@ -82,8 +82,8 @@ func TestDashboard_PanelsAreWhole(t *testing.T) {
 	}
 }
 
-// A worker starts between two scrapes, and often under another instance: the time of the start is in the
-// metric, in seconds, and Grafana takes milliseconds.
+// A worker starts between two scrapes, often as a new instance: the metric holds the start time in seconds,
+// and Grafana expects milliseconds.
 func TestDashboard_AnnotatesStarts(t *testing.T) {
 	for _, a := range dashboard(t).Annotations.List {
 		if a.Name == "Worker starts" {

@@ -71,7 +71,7 @@ type probe struct {
 	HTTPGet struct{ Path string }
 }
 
-// manifests are all of one kind below deploy/kubernetes.
+// manifests returns all manifests of one kind below deploy/kubernetes.
 func manifests(t *testing.T, kind string) []manifest {
 	t.Helper()
 	var found []manifest
@@ -115,7 +115,7 @@ func TestKubernetes_PodsRunTheBinaryAsItIsWithoutRights(t *testing.T) {
 	}
 }
 
-// The files that …_FILE names lie where a Secret is mounted, and the docs tell how to make it.
+// The files in …_FILE variables are in a mounted Secret, and the docs show how to create it.
 func TestKubernetes_SecretsAreMountedWhereTheyAreRead(t *testing.T) {
 	docs := read(t, "docs/operations.md")
 	for _, m := range append(manifests(t, "Deployment"), manifests(t, "Job")...) {
@@ -194,7 +194,7 @@ func number(t *testing.T, text string) int {
 	return n
 }
 
-// mebibytes reads 512MiB as Go has it, 512Mi as Kubernetes, 512m as compose.
+// mebibytes parses 512MiB (Go), 512Mi (Kubernetes) and 512m (compose).
 func mebibytes(t *testing.T, text string) int {
 	t.Helper()
 	digits := regexp.MustCompile(`^(\d+)(?:MiB|Mi|m)$`).FindStringSubmatch(text)
@@ -226,8 +226,8 @@ func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
 	require.Equal(t, []string{"lagCount", "pendingEntriesCount"}, targets, "KEDA takes one target a trigger")
 }
 
-// One replica at full speed must not ask for a second one, which would have nothing to take over; one
-// that is gone and had its hands full must.
+// The pending entries of one replica at full speed must not trigger a second replica; those of a removed
+// replica that was at its limits must.
 func TestKEDA_PendingTriggerTellsWorkThatWasLeftBehind(t *testing.T) {
 	defaults := variables(t)
 	inHand := number(t, defaults["BATCH_SIZE"])*(service.MostWriters+1) + // one reader: one stream
@@ -252,7 +252,7 @@ func TestKustomizations_NameFilesThatExist(t *testing.T) {
 	}
 }
 
-// kustomizationFile is the file that stands for a resource: a folder's is its kustomization.
+// kustomizationFile returns the file of a resource; for a directory this is its kustomization.
 func kustomizationFile(resource string) string {
 	if path.Ext(resource) == "" {
 		return path.Join(resource, "kustomization.yaml")

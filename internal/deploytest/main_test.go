@@ -1,5 +1,5 @@
-// Package deploytest keeps true what stands around the binary: deploy/, the compose file, the
-// Dockerfile, the workflow and the docs for operators. It has tests alone.
+// Package deploytest tests the files around the binary against the code: deploy/, the compose file, the
+// Dockerfile, the workflow and the docs for operators. It contains only tests.
 package deploytest
 
 import (
@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { servertest.Main(m) }
 
-// root is the repository's.
+// root is the repository's root.
 const root = "../.."
 
 func read(t *testing.T, path string) string {
@@ -38,7 +38,7 @@ func read(t *testing.T, path string) string {
 	return string(content)
 }
 
-// files lists the files below dir whose names end in one of the suffixes, as paths from the root.
+// files lists the files below dir whose names end in one of the suffixes, as paths relative to the root.
 func files(t *testing.T, dir string, suffixes ...string) []string {
 	t.Helper()
 	var found []string
@@ -60,8 +60,8 @@ func files(t *testing.T, dir string, suffixes ...string) []string {
 	return found
 }
 
-// documents reads all YAML documents of a file into T. It goes through JSON, whose decoder finds
-// the fields of T whatever their case.
+// documents reads all YAML documents of a file into T. It converts them to JSON first, whose decoder
+// ignores the case of field names.
 func documents[T any](t *testing.T, path string) []T {
 	t.Helper()
 	var all []T
@@ -82,8 +82,7 @@ func documents[T any](t *testing.T, path string) []T {
 	}
 }
 
-// variables maps the worker's environment variables to their defaults, from the struct that kong
-// fills.
+// variables maps the worker's environment variables to their defaults, from the struct that kong fills.
 func variables(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -122,7 +121,7 @@ func shutdownTimeout(t *testing.T) time.Duration {
 	return d
 }
 
-// processor runs a command line of the binary in this process and returns what it printed.
+// processor runs a command line of the binary in this process and returns its exit code and output.
 func processor(t *testing.T, args ...string) (exit int, out, err string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -130,8 +129,8 @@ func processor(t *testing.T, args ...string) (exit int, out, err string) {
 	return exit, stdout.String(), stderr.String()
 }
 
-// requireCommand fails where the command line has no such command or flags. The flag --help is
-// what keeps it from being carried out.
+// requireCommand fails if the binary rejects the command line. It adds --help, so that the command is not
+// executed.
 func requireCommand(t *testing.T, args ...string) {
 	t.Helper()
 	exit, out, err := processor(t, append(args, "--help")...)

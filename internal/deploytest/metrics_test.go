@@ -11,11 +11,11 @@ import (
 	"processor/internal/observe"
 )
 
-// unwatched are metrics that neither the dashboard nor a rule shows, each with the reason.
+// unwatched are metrics that neither the dashboard nor a rule uses, each with the reason.
 var unwatched = map[string]string{}
 
-// described is a prometheus.Registerer that notes what is registered on it. A registry could only
-// tell of series that exist, and a vector has none before its first label.
+// described is a prometheus.Registerer that records registered metrics. A registry only knows existing
+// series, and a vector has none before its first label values are set.
 type described struct {
 	labels map[string][]string // by the metric's name
 }
@@ -54,7 +54,7 @@ func metrics(t *testing.T) map[string][]string {
 	require.NoError(t, m.ObserveDevices(func() int { return 0 }, func() uint64 { return 0 }))
 	require.Equal(t, []string{"stream"}, d.labels["processor_entries_read_total"])
 	require.Contains(t, d.labels, "go_gc_gomemlimit_bytes")
-	// A constant label is none of a Desc's variable ones.
+	// Constant labels are not among the variable labels of a Desc.
 	d.labels["processor_build_info"] = []string{"version", "revision", "goversion"}
 	return d.labels
 }
@@ -67,7 +67,7 @@ var (
 	suffixPattern   = regexp.MustCompile(`_(bucket|count|sum)$`)
 )
 
-// exposed is the metric that a series of an expression belongs to: a histogram has three.
+// exposed returns the metric of a series in an expression: a histogram has three series.
 func exposed(known map[string][]string, series string) string {
 	if _, ok := known[series]; ok {
 		return series
@@ -75,7 +75,7 @@ func exposed(known map[string][]string, series string) string {
 	return suffixPattern.ReplaceAllString(series, "")
 }
 
-// uses lists the metrics in an expression, and the recorded series.
+// uses lists the metrics and the recorded series in an expression.
 func uses(known map[string][]string, expr string) (names, recorded []string) {
 	for _, token := range tokenPattern.FindAllString(quotedPattern.ReplaceAllString(expr, `""`), -1) {
 		switch {
@@ -105,7 +105,7 @@ func TestMetrics_DashboardAndRulesNameWhatExists(t *testing.T) {
 			shown[name] = true
 		}
 		for _, name := range series {
-			require.True(t, recorded[name], "%s: recording.yml does not make %s", where, name)
+			require.True(t, recorded[name], "%s: recording.yml does not record %s", where, name)
 			used[name] = true
 		}
 		for _, selector := range selectorPattern.FindAllStringSubmatch(expr, -1) {
@@ -116,13 +116,13 @@ func TestMetrics_DashboardAndRulesNameWhatExists(t *testing.T) {
 		}
 	}
 	for name := range recorded {
-		require.True(t, used[name], "%s is recorded and nobody uses it", name)
+		require.True(t, used[name], "%s is recorded but not used", name)
 	}
 	for name := range known {
 		if !strings.HasPrefix(name, "processor_") {
 			continue
 		}
 		_, allowed := unwatched[name]
-		require.NotEqual(t, allowed, shown[name], "%s must be on the dashboard, in a rule, or in the list of those that are not", name)
+		require.NotEqual(t, allowed, shown[name], "%s must be on the dashboard, in a rule, or in unwatched", name)
 	}
 }

@@ -34,7 +34,7 @@ func rules(t *testing.T) []rule {
 	return all
 }
 
-// expressions are those of the rules and of the dashboard, by where they stand.
+// expressions returns the expressions of the rules and the dashboard, by their location.
 func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -48,7 +48,7 @@ func expressions(t *testing.T) map[string]string {
 		}
 	}
 	for _, a := range d.Annotations.List {
-		if a.Expr != "" { // Grafana's own has none
+		if a.Expr != "" { // Grafana's built-in annotation has none
 			all["annotation "+a.Name] = a.Expr
 		}
 	}
@@ -67,10 +67,10 @@ func TestPrometheus_PromtoolAcceptsConfigAndRules(t *testing.T) {
 	promtool(t, "", "test", "rules", "deploy/prometheus/alerts_test.yml")
 }
 
-// grafanaVariables fills in what Grafana would.
+// grafanaVariables substitutes Grafana's variables.
 var grafanaVariables = strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$__interval", "1m", "$job", ".*", "$stream", ".*")
 
-// Every expression of the dashboard is PromQL once Grafana has filled its variables in.
+// Every expression of the dashboard is valid PromQL after substitution of Grafana's variables.
 func TestDashboard_ExpressionsParse(t *testing.T) {
 	var file strings.Builder
 	file.WriteString("groups:\n- name: dashboard\n  rules:\n")
@@ -111,7 +111,7 @@ func TestAlerts_EachSaysWhatAPersonNeeds(t *testing.T) {
 	}
 }
 
-// The closed sets of label values, as the code has them.
+// The closed sets of label values, as defined in the code.
 func TestRulesAndDashboard_LabelValuesExist(t *testing.T) {
 	var classes []string
 	for _, class := range store.Classes() {
@@ -142,7 +142,7 @@ func TestRulesAndDashboard_LabelValuesExist(t *testing.T) {
 	require.Len(t, found, len(allowed), "each of them is used somewhere")
 }
 
-// Who deploys it names the scrape job: in Kubernetes it is often one for all pods.
+// The scrape job's name is chosen at deployment: in Kubernetes it is often one job for all pods.
 func TestRules_HoldWhateverTheScrapeJobIsCalled(t *testing.T) {
 	for where, expr := range expressions(t) {
 		if regexp.MustCompile(`\b(process|go)_`).MatchString(expr) {

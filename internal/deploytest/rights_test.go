@@ -30,7 +30,7 @@ const (
 	deadline   = time.Minute
 )
 
-// site is a Redis and a PostgreSQL with the users and roles of deploy/, and nothing else.
+// site is a Redis and a PostgreSQL server with the users and roles of deploy/.
 type site struct {
 	t        *testing.T
 	redis    string // URLs, for urlAs
@@ -62,7 +62,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// applyACL sets the users of the file one by one: one that Redis does not understand is then named.
+// applyACL sets the users of the file one by one, so that an error names the user.
 func (s *site) applyACL() {
 	options, err := redis.ParseURL(s.redis)
 	require.NoError(s.t, err)
@@ -94,7 +94,7 @@ func (s *site) sql(statements string) {
 	require.NoError(s.t, err)
 }
 
-// as is the URL with another user.
+// as returns the URL with another user.
 func as(t *testing.T, rawURL, user, password string) string {
 	t.Helper()
 	u, err := url.Parse(rawURL)
@@ -103,7 +103,7 @@ func as(t *testing.T, rawURL, user, password string) string {
 	return u.String()
 }
 
-// flags are those that name the servers, as a user of Redis and the worker's role.
+// flags returns the flags with the URLs of the servers, for a user of Redis and the worker's role.
 func (s *site) flags(user, password string) []string {
 	return []string{
 		"--redis-url", as(s.t, s.redis, user, password),
@@ -132,14 +132,14 @@ func (s *site) pending() int64 {
 	return s.admin.XPending(s.t.Context(), streamName, "processor").Val().Count
 }
 
-// refused are the commands that Redis denied to anybody since the start (ACL LOG).
+// refused returns the commands that Redis has denied to any user since its start (ACL LOG).
 func (s *site) refused() []any {
 	entries, err := s.admin.Do(s.t.Context(), "ACL", "LOG").Slice()
 	require.NoError(s.t, err)
 	return entries
 }
 
-// run starts a worker and returns its HTTP address, and a stop that waits for its end.
+// run starts a worker. It returns its HTTP address and a function that stops it and waits for its end.
 func (s *site) run() (address string, stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -174,7 +174,7 @@ func (s *site) run() (address string, stop func()) {
 	return address, stop
 }
 
-// watchForAddress reads the log to its end, so that its writer never waits.
+// watchForAddress reads the log to its end, so that its writer never blocks.
 func watchForAddress(logs io.Reader, addresses chan<- string) {
 	for decoder := json.NewDecoder(logs); ; {
 		var line struct{ Msg, HTTP string }
@@ -201,13 +201,13 @@ func get(t *testing.T, address, path string) string {
 	return string(body)
 }
 
-// The whole life of a stream under the rights of deploy/: they are enough, and Redis denies nothing.
+// The whole life of a stream with the privileges of deploy/: they suffice, and Redis denies no command.
 func TestRights_AreEnoughForEverything(t *testing.T) {
 	s := newSite(t)
 	exit, _, problem := processor(t, "migrate", "up", "--database-url", as(t, s.database, "processor_migrate", "demo-migrate"))
 	require.Equal(t, cli.ExitOK, exit, problem)
 
-	// Written, and dead-lettered by the script.
+	// Entries are stored, and dead-lettered by the script.
 	_, stop := s.run()
 	s.publish("200", "1")
 	s.addRubbish()
@@ -215,12 +215,12 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 		return s.rows() == 200 && s.admin.XLen(t.Context(), deadName).Val() == 1
 	})
 
-	// A group that is gone is made anew.
+	// A missing group is recreated.
 	require.NoError(t, s.admin.XGroupDestroy(t.Context(), streamName, "processor").Err())
 	s.publish("100", "2")
 	s.eventually("300 rows", func() bool { return s.rows() == 300 })
 
-	// Entries of a consumer that is gone are taken over.
+	// Pending entries of a removed consumer are claimed.
 	stop()
 	consumers, err := s.admin.XInfoConsumers(t.Context(), streamName, "processor").Result()
 	require.NoError(t, err)
@@ -250,7 +250,7 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 		scrape := get(t, address, "/metrics")
 		promtool(t, scrape, "check", "metrics")
 		for name := range metrics(t) {
-			// Absent while trimming threatens nothing.
+			// Absent while trimming does not reach unread entries.
 			if strings.HasPrefix(name, "processor_") && name != "processor_stream_trim_reaches_unread_seconds" {
 				require.True(t, strings.Contains(scrape, "# TYPE "+name+" "), name)
 			}
@@ -284,7 +284,7 @@ func (s *site) client(t *testing.T, user, password string) *redis.Client {
 	return client
 }
 
-// operate does what a person does.
+// operate runs the commands of an operator.
 func (s *site) operate(t *testing.T) {
 	for _, user := range [][]string{s.flags("processor", "demo-worker"), s.flags("operator", "demo-operator")} {
 		exit, out, problem := processor(t, append([]string{"status", "--json"}, user...)...)
@@ -296,7 +296,7 @@ func (s *site) operate(t *testing.T) {
 	}
 	operator := s.flags("operator", "demo-operator")
 
-	// As the runbook says it, in a pod that has the worker's URL in a file.
+	// As in the runbook, in a pod with the worker's URL in a file.
 	shown := func(pattern string) []string {
 		m := regexp.MustCompile(`(?m)^kubectl exec -it deploy/processor -- /processor (` + pattern + `)$`).
 			FindStringSubmatch(oneLine(read(t, "docs/runbook.md")))
@@ -316,11 +316,11 @@ func (s *site) operate(t *testing.T) {
 	require.Equal(t, cli.ExitOK, exit, problem)
 	require.Contains(t, tried, "tried: 0 would pass")
 
-	letters := s.admin.XLen(t.Context(), deadName).Val()
+	before := s.admin.XLen(t.Context(), deadName).Val()
 	exit, _, problem = processor(t, append(replay[:len(replay)-1], "--yes")...)
 	require.Equal(t, cli.ExitOK, exit, problem)
-	s.eventually("what cannot be a row is a dead letter again", func() bool {
-		return s.admin.XLen(t.Context(), deadName).Val() == letters && s.pending() == 0
+	s.eventually("the invalid entry is dead-lettered again", func() bool {
+		return s.admin.XLen(t.Context(), deadName).Val() == before && s.pending() == 0
 	})
 	t.Setenv("REDIS_URL_FILE", "")
 	exit, _, problem = processor(t, append([]string{"dlq", "drop", "--yes"}, operator[:2]...)...)
@@ -328,8 +328,8 @@ func (s *site) operate(t *testing.T) {
 	require.Zero(t, s.admin.XLen(t.Context(), deadName).Val())
 }
 
-// backfill sets the group back as docs/operations.md says: every entry is read again, no row changes,
-// and nothing is taken for lost.
+// backfill sets the group back as in docs/operations.md: every entry is read again, no row changes, and no
+// entry is counted as lost.
 func (s *site) backfill(t *testing.T, address string) {
 	command := regexp.MustCompile(`(?m)^redis-cli --user (\w+) --askpass .*(XGROUP SETID .*)$`).FindStringSubmatch(read(t, "docs/operations.md"))
 	require.NotNil(t, command)
@@ -354,7 +354,7 @@ func (s *site) backfill(t *testing.T, address string) {
 	require.Contains(t, get(t, address, "/metrics"), `processor_trimmed_unread_total{stream="telemetry:t"} 30`)
 }
 
-// requireLeast tries what nobody of them needs.
+// requireLeast tries commands that the users do not need: Redis and PostgreSQL must deny them.
 func (s *site) requireLeast(t *testing.T) {
 	ctx := t.Context()
 	worker := s.client(t, "processor", "demo-worker")
@@ -374,7 +374,7 @@ func (s *site) requireLeast(t *testing.T) {
 		"publisher adds dead":        publisher.XAdd(ctx, add(deadName)).Err(),
 		"scaler reads the settings":  scaler.ConfigGet(ctx, "*").Err(),
 		"scaler reads":               scaler.XRange(ctx, streamName, "-", "+").Err(),
-		"nobody lists the keys":      s.client(t, "default", "").Keys(ctx, "*").Err(),
+		"default lists the keys":     s.client(t, "default", "").Keys(ctx, "*").Err(),
 		"operator destroys a group":  s.client(t, "operator", "demo-operator").XGroupDestroy(ctx, streamName, "processor").Err(),
 		"operator deletes a stream":  s.client(t, "operator", "demo-operator").Del(ctx, streamName).Err(),
 		"operator changes a setting": s.client(t, "operator", "demo-operator").ConfigSet(ctx, "maxmemory", "1").Err(),

@@ -23,7 +23,7 @@ import (
 	"processor/internal/observe"
 )
 
-// scrapeJob is not "processor": rules and dashboard go by what workers show of themselves.
+// scrapeJob is not "processor": rules and dashboard must not depend on the job's name.
 const scrapeJob = "pods"
 
 // startPrometheus runs a server that scrapes worker every second under the rules of deploy/, and
@@ -64,14 +64,14 @@ func startPrometheus(t *testing.T, worker string) string {
 			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
 				address = m[1]
 			}
-			if strings.Contains(lines.Text(), "Server is ready") { // it listens before that
+			if strings.Contains(lines.Text(), "Server is ready") { // it listens before it is ready
 				addresses <- address
 				break
 			}
 		}
-		_, _ = io.Copy(io.Discard, log) // so that it never waits for a reader
+		_, _ = io.Copy(io.Discard, log) // so that the server never blocks on its log
 	}()
-	// The test's context is done by then, which is what ends the server.
+	// The server ends with the test's context, which is done before the cleanup.
 	t.Cleanup(func() {
 		_ = cmd.Wait()
 		require.NoError(t, logged.Close())
@@ -86,14 +86,14 @@ func startPrometheus(t *testing.T, worker string) string {
 	}
 }
 
-// listening is the line in which Prometheus says the port that it was given.
+// listening matches the log line with Prometheus's listening address.
 var listening = regexp.MustCompile(`Listening on"? address=(\S+)`)
 
 type promRule struct {
 	Name, Health, LastError, State string
 }
 
-// ask is a request of Prometheus's API, whose data are decoded into data.
+// ask sends a request to Prometheus's API and decodes the result into data.
 func ask(t *testing.T, prometheus, path string, data any) {
 	t.Helper()
 	answer := struct {
@@ -115,7 +115,7 @@ func promRules(t *testing.T, prometheus string) (all []promRule) {
 	return all
 }
 
-// series counts those that an expression has now.
+// series returns the number of series that an expression currently has.
 func series(t *testing.T, prometheus, expr string) int {
 	t.Helper()
 	var data struct{ Result []any }
@@ -123,14 +123,14 @@ func series(t *testing.T, prometheus, expr string) int {
 	return len(data.Result)
 }
 
-// emptyWhileWell are panels that have nothing to show of a worker without trouble.
-var emptyWhileWell = []string{
+// emptyWhileHealthy are panels without data while the worker is healthy.
+var emptyWhileHealthy = []string{
 	"panel Time until trimming loses entries A", // no MAXLEN
-	"panel Not ready, and Redis trouble C",
+	"panel Not ready, and Redis errors C",
 	"panel Memory B", // no GOMEMLIMIT
 }
 
-// A real server reads a real worker, evaluates every rule, and has something for every panel.
+// A real Prometheus scrapes a real worker, evaluates every rule, and has data for every panel.
 func TestPrometheus_ScrapesAWorkerUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -166,7 +166,7 @@ func TestPrometheus_ScrapesAWorkerUnderLoad(t *testing.T) {
 		switch expr = grafanaVariables.Replace(expr); {
 		case strings.HasPrefix(where, "rule Processor"):
 			require.Zero(t, series(t, prometheus, expr), where)
-		case slices.Contains(emptyWhileWell, where):
+		case slices.Contains(emptyWhileHealthy, where):
 			if series(t, prometheus, expr) > 0 {
 				shown = append(shown, where)
 			}
@@ -174,5 +174,5 @@ func TestPrometheus_ScrapesAWorkerUnderLoad(t *testing.T) {
 			s.eventually(where+" has data: "+expr, func() bool { return series(t, prometheus, expr) > 0 })
 		}
 	}
-	require.Empty(t, shown, "they have something to show: take them from the list")
+	require.Empty(t, shown, "these panels have data: remove them from emptyWhileHealthy")
 }

@@ -56,7 +56,7 @@ func TestWorkflow_OneJobWithoutServices(t *testing.T) {
 	}
 }
 
-// The registry is the server that runs the workflow: no host is written down anywhere here.
+// The registry is the server that runs the workflow: no host name is in the repository.
 func TestDeploy_NamesNoHostOfAnybody(t *testing.T) {
 	host := regexp.MustCompile(`\b[\w-]+\.(?:io|com|org|net|dev|sh|cloud)\b(?:/|:)`)
 	for _, path := range append(files(t, "deploy", ""), workflowFile, "compose.yaml", "Dockerfile") {

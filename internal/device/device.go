@@ -1,6 +1,8 @@
-// Package device keeps what the worker knows of each device: its newest position, when it was last heard
-// of, and how often. The state is bounded, lives in memory only and starts empty with the process; the
-// truth is in the hypertable.
+// Package device caches the state of each device: its newest position, when it was last seen, and how
+// many positions it has sent. The cache is bounded, in memory only, and empty when the process starts; the
+// hypertable is authoritative.
+//
+// [Cache] holds a [State] for each device, whose newest position is a [Fix].
 package device
 
 import (
@@ -14,8 +16,8 @@ import (
 	"processor/internal/position"
 )
 
-// Fix is a position without its device and attributes, so that it holds no memory but its own.
-// Units are those of position.Position.
+// Fix is a position without device and attributes, so that it references no other memory. Units are as
+// in position.Position.
 type Fix struct {
 	Timestamp              time.Time // UTC
 	Latitude, Longitude    float64
@@ -23,17 +25,19 @@ type Fix struct {
 	Satellites, Priority   uint8
 }
 
-// State is what is known of one device.
+// State is the state of one device.
 type State struct {
-	// LastPosition is the fix with the newest Timestamp. Of two with the same one, the first stands.
+	// LastPosition is the fix with the newest Timestamp. Of two fixes with the same Timestamp, the first
+	// observed is kept.
 	LastPosition Fix
-	// LastSeen is when the last record was observed, by this host's clock, however old its fix.
+	// LastSeen is when a position of the device was last observed, by this host's clock. It does not depend
+	// on the fix time.
 	LastSeen time.Time
-	// PositionCountSession counts the records since the device entered the cache.
+	// PositionCountSession counts the positions observed since the device entered the cache.
 	PositionCountSession uint64
 }
 
-// NamedState is the state of one device along with its identifier.
+// NamedState is the state of one device with its identifier.
 type NamedState struct {
 	DeviceID string
 	State
@@ -47,7 +51,7 @@ type Cache struct {
 	evictions uint64
 }
 
-// New returns an empty cache for capacity devices, which must be at least 1.
+// New returns an empty cache for capacity devices. It returns an error if capacity is below 1.
 func New(capacity int) (*Cache, error) {
 	lru, err := simplelru.NewLRU[string, *State](capacity, nil)
 	if err != nil {
@@ -56,19 +60,19 @@ func New(capacity int) (*Cache, error) {
 	return &Cache{lru: lru}, nil
 }
 
-// Observe takes in positions that were committed, seen at now. It keeps copies: the caller may reuse or
-// drop the positions and their memory. Positions sorted by device cost least. The lock is taken once.
+// Observe updates the cache with committed positions, seen at now. It copies: the caller may reuse the
+// positions and their memory. It is fastest if positions are sorted by device.
 func (c *Cache) Observe(now time.Time, positions []position.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var state *State
 	for i := range positions {
 		p := &positions[i]
-		// A batch is sorted by device, so its runs need one look-up each.
+		// A batch is sorted by device, so a run of positions needs one lookup.
 		if i == 0 || p.DeviceID != positions[i-1].DeviceID {
 			state = c.touch(p.DeviceID)
 		}
-		if now.After(state.LastSeen) { // Writers may come here in another order than they took the time.
+		if now.After(state.LastSeen) { // writers may arrive in a different order than they read the clock
 			state.LastSeen = now
 		}
 		state.PositionCountSession++
@@ -78,7 +82,7 @@ func (c *Cache) Observe(now time.Time, positions []position.Position) {
 	}
 }
 
-// touch returns the state of deviceID, new if it has none, and makes it the most recently seen.
+// touch returns the state of deviceID, which it creates if missing, and makes it the most recently seen.
 func (c *Cache) touch(deviceID string) *State {
 	if state, ok := c.lru.Get(deviceID); ok {
 		return state
@@ -101,22 +105,22 @@ func (c *Cache) Get(deviceID string) (State, bool) {
 	return *state, true
 }
 
-// Len returns how many devices the cache holds.
+// Len returns the number of devices in the cache.
 func (c *Cache) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lru.Len()
 }
 
-// Evictions returns how many devices were dropped for want of room since New.
+// Evictions returns the number of devices evicted since New because the cache was full.
 func (c *Cache) Evictions() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.evictions
 }
 
-// Newest returns copies of the states of the n most recently seen devices, the newest first. It walks the
-// whole cache under the lock: it is for a view, not for the path of a batch.
+// Newest returns copies of the states of the n most recently seen devices, most recent first. It holds the
+// lock while it lists all devices, so it is not for the write path.
 func (c *Cache) Newest(n int) []NamedState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,7 +136,7 @@ func (c *Cache) Newest(n int) []NamedState {
 
 func fixOf(p *position.Position) Fix {
 	return Fix{
-		// UTC drops the pointer to a time zone that the decoder may have made.
+		// UTC drops the pointer to a time zone that the decoder may have allocated.
 		Timestamp: p.Timestamp.UTC(),
 		Latitude:  p.Latitude, Longitude: p.Longitude,
 		Altitude: p.Altitude, Angle: p.Angle, Speed: p.Speed,

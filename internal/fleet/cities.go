@@ -1,11 +1,11 @@
 package fleet
 
-// city is where vehicles live: a centre with dry land for roamRadius and more
-// around it, its altitude in metres, and the code of a mobile operator
-// (MCC and MNC in one number, as AVL id 241 has it).
+// city is the home of vehicles: a centre with land for at least roamRadius
+// around it, its altitude in metres, and the code of a mobile operator (MCC
+// and MNC in one number, as in AVL id 241).
 //
-// None has the equator or the prime meridian within its reach: JavaScript
-// writes numbers below 1e-6 with an exponent, and coordinates never get there.
+// No city is near the equator or the prime meridian: JavaScript writes numbers
+// below 1e-6 with an exponent, and the encoder here does not.
 type city struct {
 	lat, lon float64
 	altitude float64

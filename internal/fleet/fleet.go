@@ -1,10 +1,13 @@
 // Package fleet simulates GPS trackers: vehicles that move plausibly, and the
 // stream entries that tcp-ingestion would write for them. The commands demo,
-// publish and bench feed the worker with it.
+// publish and bench use it as input of the worker.
 //
-// A [Fleet] makes records, a [Publisher] puts them onto a Redis Stream. No
-// fleet ever makes two records with one (device, timestamp), so every record
-// is one row of the table positions.
+// A [Fleet] generates records, a [Publisher] adds them to a Redis Stream. A
+// fleet never generates two records with the same (device, timestamp), so each
+// record becomes exactly one row of the table positions.
+//
+// Read fleet.go first, then vehicle.go (movement; geo.go and cities.go for the
+// map), payload.go (JSON), publisher.go (XADD), run.go and pacer.go (the rate).
 package fleet
 
 import (
@@ -12,38 +15,40 @@ import (
 	"time"
 )
 
-// DefaultSentinelShare is the share of records with a bigint, and likewise of
-// records with a Buffer, where Options leaves the shares at zero.
+// DefaultSentinelShare is the default of Options.BigintShare and
+// Options.BufferShare.
 const DefaultSentinelShare = 0.02
 
-// codec8E names Teltonika's Codec 8 Extended, the one whose IO ids exceed 255.
+// codec8E is Teltonika's Codec 8 Extended, whose IO ids may exceed 255.
 const codec8E = "8E"
 
-// payloadSize holds a typical payload with room for a Buffer sentinel.
+// payloadSize is the capacity, in bytes, for a typical payload with a Buffer
+// sentinel.
 const payloadSize = 768
 
-// Options says what fleet to make. The same options give the same vehicles,
-// and the same calls with the same times then give the same records.
+// Options are the settings of a fleet. The same options and the same calls of
+// Next with the same times generate the same records.
 type Options struct {
-	// Devices is the number of trackers; less than 1 is taken as 1.
+	// Devices is the number of trackers; values below 1 mean 1.
 	Devices int
-	// Seed fixes everything that is random.
+	// Seed is the seed of the random generator.
 	Seed uint64
-	// Start is when the vehicles stand at their first positions. No fix is
-	// earlier. It is cut to whole milliseconds, as JavaScript dates are.
+	// Start is the time at which the vehicles are at their first positions. No
+	// fix is earlier. It is truncated to milliseconds.
 	Start time.Time
-	// Step sets the clock. Zero: fixes carry the time that Next is given.
-	// Otherwise the fleet keeps its own clock, for speed and repeatability:
-	// the fix n of each device, from 0, is at Start + n*Step, in whole
-	// milliseconds and at least 1.
+	// Step selects the clock. If it is zero, fixes carry the time passed to
+	// Next. Otherwise the fleet keeps a simulated clock: the nth fix of each
+	// device, from 0, is at Start + n*Step. Step is truncated to milliseconds
+	// and is at least 1 ms.
 	Step time.Duration
-	// BigintShare and BufferShare are the shares, 0 to 1, of records that
-	// carry {"__bigint":…} and {"__buffer_b64":…}. Zero is
-	// DefaultSentinelShare, below zero is none.
+	// BigintShare and BufferShare are the shares, 0 to 1, of records with
+	// {"__bigint":…} and {"__buffer_b64":…}. Zero means DefaultSentinelShare,
+	// below zero means none.
 	BigintShare, BufferShare float64
 }
 
-// Record is one stream entry: the position and the fields that go with it.
+// Record is the content of one stream entry: a position as JSON, and the
+// fields beside it.
 type Record struct {
 	// DeviceID is an IMEI: 15 digits, the last a Luhn check digit.
 	DeviceID string
@@ -51,7 +56,7 @@ type Record struct {
 	Timestamp time.Time
 	// Codec is the Teltonika codec, "8E".
 	Codec string
-	// Payload is the JSON that JSON.stringify writes for the position.
+	// Payload is the position as JSON.stringify would write it.
 	Payload []byte
 }
 
@@ -59,14 +64,14 @@ type Record struct {
 type Fleet struct {
 	rng         *rand.Rand
 	vehicles    []vehicle
-	next        int   // index of the vehicle whose turn it is
-	step        int64 // milliseconds; 0: real time
+	next        int   // index of the next vehicle
+	step        int64 // milliseconds; 0: wall clock
 	bigintShare float64
 	bufferShare float64
 }
 
-// New makes a fleet. Its vehicles start near one of some cities, some of them
-// parked, most on the road.
+// New returns a fleet. Each vehicle starts near one of several cities; a few
+// are parked, most are driving.
 func New(opts Options) *Fleet {
 	f := &Fleet{
 		rng:         rand.New(rand.NewPCG(opts.Seed, 0)),
@@ -82,7 +87,7 @@ func New(opts Options) *Fleet {
 		home := homes[f.rng.IntN(len(homes))]
 		f.vehicles[i] = newVehicle(f.rng, imei(i), home, opts.Start.UnixMilli())
 	}
-	// Entries of a real stream are in no order of device.
+	// Entries of a real stream are not ordered by device.
 	f.rng.Shuffle(len(f.vehicles), func(i, j int) {
 		f.vehicles[i], f.vehicles[j] = f.vehicles[j], f.vehicles[i]
 	})
@@ -96,23 +101,22 @@ func share(s float64) float64 {
 	return s
 }
 
-// Next moves the next vehicle and returns its fix. Vehicles take turns in one
-// random order. The payload is the caller's.
+// Next moves the next vehicle and returns its fix. Vehicles take turns in a
+// fixed random order. The caller owns the payload.
 //
-// now is the wall clock, and the time of the fix; a fleet with a Step keeps
-// its own clock and does not look at it. The clock of a device only moves
-// forward: a now that is not after its latest fix gives a fix one millisecond
-// after that, so a device that is asked for more than one fix a millisecond
-// runs ahead of the wall clock.
+// now is the time of the fix; a fleet with a Step ignores it. The fix times of
+// a device strictly increase: if now is not after its latest fix, the new fix
+// is one millisecond after that. A device with more than one fix per
+// millisecond therefore runs ahead of the wall clock.
 func (f *Fleet) Next(now time.Time) Record {
 	_, rec := f.AppendPayload(make([]byte, 0, payloadSize), now)
 	return rec
 }
 
-// AppendPayload is Next for a caller that owns a buffer: it appends the payload
-// to buf and returns the grown buf with the record. The record's payload is the
-// appended part, so it is valid until the caller overwrites that. It allocates
-// only where buf has to grow.
+// AppendPayload is Next with a buffer of the caller: it appends the payload to
+// buf and returns the extended buf and the record. The record's payload is the
+// appended part of buf, so it is valid until the caller overwrites buf. It
+// allocates only if buf has to grow.
 func (f *Fleet) AppendPayload(buf []byte, now time.Time) ([]byte, Record) {
 	v := &f.vehicles[f.next]
 	f.next++
@@ -120,8 +124,8 @@ func (f *Fleet) AppendPayload(buf []byte, now time.Time) ([]byte, Record) {
 		f.next = 0
 	}
 
-	// The key of a row is (device, timestamp): each device's clock moves
-	// strictly forward.
+	// The key of a row is (device, timestamp), so each fix must be later than
+	// the one before.
 	at := v.at
 	if v.started {
 		at += max(f.step, 1)

@@ -145,8 +145,8 @@ func TestFleet_OneDeviceAtLeast(t *testing.T) {
 	require.Equal(t, f.Next(time.Time{}).DeviceID, f.Next(time.Time{}).DeviceID)
 }
 
-// luhn checks a number as its specification says: from the right, every second
-// digit doubled, the sum of all digits divisible by ten.
+// luhn reports whether the Luhn checksum of a number is right: every second
+// digit from the right doubled, the sum of all digits divisible by ten.
 func luhn(number string) bool {
 	sum := 0
 	for i := range number {
@@ -190,7 +190,7 @@ func TestFleet_MovesPlausibly(t *testing.T) {
 				if metres > 20 {
 					require.InDelta(t, 0, math.Remainder(bearing-now.Angle, 360), 0.7)
 				}
-				// All vehicles stay around the city where they start: on land.
+				// All vehicles stay on land, near the city where they start.
 				strayed, _ := way(first[now.DeviceID], now)
 				require.Less(t, strayed, 35_000.0)
 
@@ -248,7 +248,7 @@ func TestFleet_AppendPayloadIsNextWithoutAllocation(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(100, func() { buf, _ = f.AppendPayload(buf[:0], time.Time{}) }))
 }
 
-// kept moves a benchmark's record to the heap, where a caller's is.
+// kept moves a benchmark's record to the heap, like the record of a real caller.
 var kept fleet.Record
 
 func BenchmarkFleet_Next(b *testing.B) {

@@ -2,14 +2,15 @@ package fleet
 
 import "math"
 
-// earthRadius is the mean radius in metres (IUGG). A sphere is near enough.
+// earthRadius is the mean radius in metres (IUGG).
 const earthRadius = 6371008.8
 
 func radians(degrees float64) float64 { return degrees * math.Pi / 180 }
 func degrees(radians float64) float64 { return radians * 180 / math.Pi }
 
-// destination returns the point that lies metres away from (lat, lon) along the
-// great circle that leaves at bearing. Angles are degrees, bearings from north.
+// destination returns the point at a distance of metres from (lat, lon) along
+// the great circle that starts at bearing. Angles are in degrees, bearings
+// clockwise from north.
 func destination(lat, lon, bearing, metres float64) (float64, float64) {
 	sinLat, cosLat := math.Sincos(radians(lat))
 	sinBearing, cosBearing := math.Sincos(radians(bearing))
@@ -20,15 +21,16 @@ func destination(lat, lon, bearing, metres float64) (float64, float64) {
 	return degrees(math.Asin(sinTo)), math.Remainder(lon+degrees(east), 360)
 }
 
-// offset returns how far (lat, lon) lies east and north of the city's centre,
-// in metres, on the plane that touches it there. Good for tens of kilometres.
+// offset returns the distance of (lat, lon) east and north of the city's
+// centre in metres, by a flat approximation that is good for tens of
+// kilometres.
 func (c city) offset(lat, lon float64) (east, north float64) {
 	east = radians(lon-c.lon) * math.Cos(radians(c.lat)) * earthRadius
 	north = radians(lat-c.lat) * earthRadius
 	return east, north
 }
 
-// wrap brings a bearing into [0, 360).
+// wrap normalizes a bearing to [0, 360).
 func wrap(bearing float64) float64 {
 	bearing = math.Mod(bearing, 360)
 	if bearing < 0 {

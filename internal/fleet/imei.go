@@ -2,12 +2,13 @@ package fleet
 
 import "strconv"
 
-// firstIMEI is the device 0 without its check digit: the type allocation code
-// of a Teltonika tracker (8 digits), then the serial number (6 digits).
+// firstIMEI is the IMEI of device 0 without its check digit: the type
+// allocation code of a Teltonika tracker (8 digits) and the serial number (6
+// digits).
 const firstIMEI = 35630704_000000
 
-// imei returns the identity of the device n: 15 digits, the last of them the
-// Luhn check digit (3GPP TS 23.003, annex B).
+// imei returns the IMEI of device n: 15 digits, the last one a Luhn check
+// digit (3GPP TS 23.003, annex B).
 func imei(n int) string {
 	body := uint64(firstIMEI + n)
 	sum, double := uint64(0), true

@@ -8,21 +8,22 @@ import (
 	"time"
 )
 
-// isoLayout is Date.prototype.toISOString of JavaScript, for times in UTC.
+// isoLayout is the format of JavaScript's Date.prototype.toISOString, for
+// times in UTC.
 const isoLayout = "2006-01-02T15:04:05.000Z"
 
-// AVL ids whose values JSON cannot hold as numbers.
+// AVL ids whose values are not JSON numbers.
 const (
 	avlIButton     = 78    // 64 bits
-	avlBeacon      = 385   // bytes, in a record of its own
-	avlISO6709     = 387   // bytes, among the other values
-	avlAdvancedBLE = 11317 // bytes, in a record of its own
+	avlBeacon      = 385   // bytes, in a separate AVL record
+	avlISO6709     = 387   // bytes, among other values
+	avlAdvancedBLE = 11317 // bytes, in a separate AVL record
 )
 
 // ioValue is a value of a tracker's IO bag with its AVL id.
 type ioValue struct{ id, value int64 }
 
-// sentinels says which values of a record exceed JSON's numbers.
+// sentinels are the values of a record that need a sentinel in JSON.
 type sentinels struct {
 	iButton uint64 // 0: none
 	buffer  int64  // AVL id; 0: none
@@ -88,8 +89,8 @@ func appendDegrees(buf []byte, degrees float64) []byte {
 	return strconv.AppendFloat(buf, math.Round(degrees*1e7)/1e7, 'f', -1, 64)
 }
 
-// appendIO appends the bag of a typical FMB tracker, each value with a comma
-// behind it. Ids ascend.
+// appendIO appends the IO bag of a typical FMB tracker, with a comma after
+// each value. Ids ascend.
 func (f *Fleet) appendIO(buf []byte, v *vehicle, iButton uint64) []byte {
 	noise := f.rng.Uint64()
 	bits := func(shift, width int) int64 { return int64(noise >> shift & (1<<width - 1)) }
@@ -169,7 +170,7 @@ func appendBigint(buf []byte, id int64, value uint64) []byte {
 	return append(buf, `"},`...)
 }
 
-// appendBuffer appends the sentinel of a Node.js Buffer: 20 to 128 bytes.
+// appendBuffer appends the sentinel of a Node.js Buffer of 20 to 128 bytes.
 func (f *Fleet) appendBuffer(buf []byte, id int64) []byte {
 	var raw [128]byte
 	for i := 0; i < len(raw); i += 8 {
@@ -181,5 +182,5 @@ func (f *Fleet) appendBuffer(buf []byte, id int64) []byte {
 	return append(buf, `"},`...)
 }
 
-// iso returns t as tcp-ingestion writes it into the entry's field ts.
+// iso formats t as tcp-ingestion does for the field ts.
 func iso(t time.Time) string { return t.UTC().Format(isoLayout) }

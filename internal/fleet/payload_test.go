@@ -18,7 +18,7 @@ import (
 	"processor/internal/fleet"
 )
 
-// payload is a position as the worker reads it.
+// payload holds the keys of a position that the worker reads.
 type payload struct {
 	DeviceID   string                     `json:"device_id"`
 	Timestamp  string                     `json:"timestamp"`
@@ -62,12 +62,12 @@ func realEntries(t *testing.T) []entry {
 	return entries
 }
 
-// member is a key of an object with the kind of its value. Members of a slice
-// stand in the order of the text.
+// member is a key of an object and the kind of its value. A slice of members is
+// in the order of the text.
 type member struct{ key, kind string }
 
 // shape returns the members of a payload and of its attributes. It fails the
-// test where the text is not what JSON.stringify writes.
+// test if the text differs from the output of JSON.stringify.
 func shape(t *testing.T, text []byte) (position, attributes []member) {
 	t.Helper()
 	var compact bytes.Buffer
@@ -209,7 +209,7 @@ func TestRecord_Sentinels(t *testing.T) {
 						require.NoError(t, err)
 						require.GreaterOrEqual(t, len(raw), 20)
 						require.LessOrEqual(t, len(raw), 128)
-						if id != "387" { // beacons have a record of their own
+						if id != "387" { // beacons come in a separate record
 							require.Equal(t, id, string(p.Attributes["event"]))
 							require.NotContains(t, p.Attributes, "239")
 						}

@@ -12,19 +12,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pipelineSize is how many XADD go in one pipeline: enough that the round
-// trip does not count, few enough that the buffers stay below a megabyte.
+// pipelineSize is the number of XADD commands in one pipeline: enough to make
+// the round trip insignificant, few enough to keep buffers below a megabyte.
 const pipelineSize = 500
 
-var errNoID = errors.New("no id in the answer to XADD")
+var errNoID = errors.New("no id in the reply to XADD")
 
 // Publisher adds records to a Redis Stream, each as the entry that
 // tcp-ingestion would write: the fields ts, device_id, codec and payload, in
 // this order. Its methods are safe for concurrent use.
 type Publisher struct {
-	// OnRetry, if not nil, is called before each wait that follows an error of
-	// Redis, with that error and the length of the wait. Set it before the
-	// first Publish or Run.
+	// OnRetry, if not nil, is called before each retry with the error of Redis
+	// and the time until the retry. Set it before the first Publish or Run.
 	OnRetry func(err error, wait time.Duration)
 
 	client      redis.UniversalClient
@@ -34,34 +33,34 @@ type Publisher struct {
 	unconfirmed atomic.Uint64
 }
 
-// NewPublisher returns a publisher for a stream. With a maxLen above zero each
-// XADD trims the stream with MAXLEN ~ maxLen, which drops the oldest entries
-// whether they were read or not. The client stays the caller's.
+// NewPublisher returns a publisher for a stream. If maxLen is above zero, each
+// XADD trims the stream with MAXLEN ~ maxLen, which removes the oldest entries,
+// read or unread. The caller keeps ownership of client and closes it.
 func NewPublisher(client redis.UniversalClient, stream string, maxLen int64) *Publisher {
 	return &Publisher{client: client, stream: stream, maxLen: maxLen}
 }
 
-// Published returns how many records Redis has acknowledged: it answered their
-// XADD with an entry id. Each record counts once, and makes one row.
+// Published returns the number of records that Redis has confirmed with an
+// entry id. Each record counts once and becomes one row.
 //
-// It is not always the length of the stream. A pipeline whose answer was lost
-// may have been applied, and is sent again: its records may then be twice on
-// the stream, and still count once and make one row each.
+// The stream may be longer: a pipeline whose reply was lost may have been
+// executed and is sent again. Its records may then be on the stream twice, but
+// count once and become one row each.
 func (p *Publisher) Published() uint64 { return p.published.Load() }
 
-// Unconfirmed returns how many records were sent and then given up, because
-// ctx ended or Redis refused them, before Redis acknowledged them. Any number
-// of them may be on the stream, so what is stored in the end is at least
-// Published and at most Published + Unconfirmed.
+// Unconfirmed returns the number of records that were sent but not confirmed
+// when Publish returned an error. Any number of them may be on the stream, so
+// the number of rows is at least Published and at most Published + Unconfirmed.
 func (p *Publisher) Unconfirmed() uint64 { return p.unconfirmed.Load() }
 
-// Publish adds the records, in pipelines, and returns when Redis has
-// acknowledged them all. It reads the records and their payloads until then.
+// Publish adds the records in pipelines and returns when Redis has confirmed
+// all of them. The caller must not change the records or their payloads before
+// it returns.
 //
-// After an error it sends again what is not acknowledged, with backoff and
-// jitter, until ctx ends; it then returns an error that wraps both ctx's and
-// Redis's last one. It gives up at once where no retry can help: Redis asks for
-// other credentials, forbids XADD on the stream, or the key holds no stream.
+// After an error it sends the unconfirmed records again, with backoff and
+// jitter, until ctx ends; it then returns an error that wraps ctx's error and
+// Redis's last error. It does not retry if the credentials are wrong, XADD is
+// not permitted, or the key is not a stream.
 func (p *Publisher) Publish(ctx context.Context, records ...Record) error {
 	for batch := range slices.Chunk(records, pipelineSize) {
 		if err := p.publishBatch(ctx, batch); err != nil {
@@ -71,7 +70,7 @@ func (p *Publisher) Publish(ctx context.Context, records ...Record) error {
 	return nil
 }
 
-// publishBatch sends the batch until Redis has acknowledged all of it.
+// publishBatch sends the batch until Redis has confirmed all of it.
 func (p *Publisher) publishBatch(ctx context.Context, batch []Record) error {
 	if err := ctx.Err(); err != nil {
 		return err // nothing was sent
@@ -94,15 +93,16 @@ func (p *Publisher) publishBatch(ctx context.Context, batch []Record) error {
 	return err
 }
 
-// newBackoff begins at 50 ms and ends at 2 s; each pause is up to a half shorter or longer.
+// newBackoff returns an exponential backoff from 50 ms to 2 s, with a jitter of 50 %.
 func newBackoff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2
 	return b
 }
 
-// send adds the batch with one pipeline and counts what Redis acknowledged. It
-// returns the records that it did not, and why; no error where there are none.
+// send adds the batch with one pipeline and counts the confirmed records. It
+// returns the unconfirmed records and the cause; the error is nil if there are
+// none.
 func (p *Publisher) send(ctx context.Context, batch []Record) ([]Record, error) {
 	pipe := p.client.Pipeline()
 	added := make([]*redis.StringCmd, len(batch))
@@ -119,8 +119,8 @@ func (p *Publisher) send(ctx context.Context, batch []Record) ([]Record, error) 
 
 	var rest []Record
 	for i, cmd := range added {
-		// A connection that was refused before the pipeline was written leaves
-		// commands without an error: the id is the acknowledgement.
+		// If the connection was refused before the pipeline was written, the
+		// commands have no error. Only an entry id confirms an XADD.
 		if cmd.Err() != nil || cmd.Val() == "" {
 			rest = append(rest, batch[i])
 		}
@@ -135,8 +135,8 @@ func (p *Publisher) send(ctx context.Context, batch []Record) ([]Record, error) 
 	return rest, err
 }
 
-// permanent reports whether Redis gave an answer that stays the same until
-// somebody changes the configuration. The codes are those of Redis's protocol.
+// permanent reports whether a retry cannot succeed without a change of the
+// configuration. It compares error codes of the Redis protocol.
 func permanent(err error) bool {
 	return redis.IsAuthError(err) || redis.IsPermissionError(err) || redis.HasErrorPrefix(err, "WRONGTYPE")
 }

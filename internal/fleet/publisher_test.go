@@ -20,10 +20,10 @@ import (
 
 const stream = "telemetry:t"
 
-// nowhere is the address of a client whose hooks answer in Redis's place.
+// nowhere is the address of a client whose hooks reply instead of Redis.
 const nowhere = "127.0.0.1:1"
 
-// newClient returns a client that leaves retries to the publisher.
+// newClient returns a client without retries: the publisher retries.
 func newClient(t *testing.T, addr string) *redis.Client {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
@@ -35,7 +35,7 @@ func records(n int) []fleet.Record {
 	return take(fleet.New(fleet.Options{Devices: 10, Start: start, Step: time.Second}), n, unused)
 }
 
-// fields is the entry that a record should be, keys and values in order.
+// fields returns the expected entry of a record, keys and values in order.
 func fields(rec fleet.Record) []string {
 	return []string{
 		"ts", rec.Timestamp.Format("2006-01-02T15:04:05.000Z"),
@@ -118,8 +118,8 @@ func TestPublisher_TrimsToMaxLen(t *testing.T) {
 	require.EqualValues(t, 50, p.Published())
 }
 
-// faults fails pipelines, in their order, with errors. The nil ones succeed, as
-// do all after the last. A fault that is applied loses Redis's answer only.
+// faults makes pipelines fail, in order, with errors. A nil error means success,
+// as does the end of the list. With an applied fault only Redis's reply is lost.
 type faults struct {
 	errs    []error
 	applied bool
@@ -130,7 +130,7 @@ func (*faults) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return ne
 
 func (f *faults) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if len(f.errs) == 0 || cmds[0].Name() != "xadd" { // a new connection says hello in a pipeline too
+		if len(f.errs) == 0 || cmds[0].Name() != "xadd" { // a new connection sends HELLO in a pipeline as well
 			return next(ctx, cmds)
 		}
 		err := f.errs[0]
@@ -286,13 +286,13 @@ func TestPublisher_StopsWithItsContext(t *testing.T) {
 	})
 }
 
-// clockwork answers every pipeline itself and notes when it came.
+// clockwork replies to every pipeline itself and records the time.
 type clockwork struct {
 	faults
-	delay func(n int) time.Duration // how long the answer n takes
+	delay func(n int) time.Duration // delay of the nth reply
 
 	mu    sync.Mutex
-	times []time.Time // one an entry
+	times []time.Time // one per entry
 	n     int
 }
 
@@ -312,7 +312,7 @@ func (c *clockwork) ProcessPipelineHook(redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// most returns the most entries that came within any window of the length.
+// most returns the maximum number of entries within any window of the given length.
 func (c *clockwork) most(window time.Duration) int {
 	most, from := 0, 0
 	for to := range c.times {

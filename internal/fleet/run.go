@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// Pace says how fast and how much to publish.
+// Pace is the rate and the number of entries to publish.
 type Pace struct {
-	// Rate is in entries per second. Zero is as fast as Redis takes them.
+	// Rate is in entries per second. Zero means as fast as possible.
 	Rate float64
-	// Count is how many entries to publish. Zero goes on until ctx ends.
+	// Count is the number of entries to publish. Zero means until ctx ends.
 	Count int64
 }
 
-// Run publishes the next records of the fleet at the pace. It returns nil once
-// Count entries are published, else an error; where ctx ended it, the error
-// wraps ctx's. It meets errors of Redis as Publish does. Nobody else may use
-// the fleet meanwhile.
+// Run publishes records of the fleet at the given pace. It returns nil when
+// Count entries are published. If ctx ends before, the error wraps ctx's. Errors
+// of Redis are handled as by Publish. The fleet must not be used by others
+// until Run returns.
 //
-// Paced entries go in small batches, every 10 ms. After a stall they go at up
-// to twice the rate until the delay is made up for.
+// With a rate, entries are sent every 10 ms. After a stall they are sent at up
+// to twice the rate until the average rate is reached again.
 func (p *Publisher) Run(ctx context.Context, f *Fleet, pace Pace) error {
 	if math.IsNaN(pace.Rate) || pace.Rate < 0 || pace.Rate > math.MaxInt32 {
-		return fmt.Errorf("pace: rate %v is not a number of entries per second: give 0 (no limit) to %d", pace.Rate, math.MaxInt32)
+		return fmt.Errorf("pace: rate %v is not between 0 (no limit) and %d entries per second", pace.Rate, math.MaxInt32)
 	}
 	if pace.Count < 0 {
-		return fmt.Errorf("pace: count %d is below 0: give 0 (no end) or more", pace.Count)
+		return fmt.Errorf("pace: count %d is below 0 (no limit)", pace.Count)
 	}
 	source := feed{publisher: p, fleet: f, left: pace.Count}
 	if pace.Count == 0 {
@@ -61,7 +61,7 @@ func (p *Publisher) Run(ctx context.Context, f *Fleet, pace Pace) error {
 	}
 }
 
-// feed hands a fleet's records to a publisher through buffers that it reuses.
+// feed passes records of a fleet to a publisher and reuses their buffers.
 type feed struct {
 	publisher *Publisher
 	fleet     *Fleet
@@ -70,7 +70,7 @@ type feed struct {
 	buf       []byte
 }
 
-// publish publishes the next n records, or those that are left.
+// publish publishes the next n records, or fewer if fewer are left.
 func (f *feed) publish(ctx context.Context, n int64) error {
 	for n = min(n, f.left); n > 0; {
 		f.take(min(n, pipelineSize))
@@ -83,7 +83,7 @@ func (f *feed) publish(ctx context.Context, n int64) error {
 	return nil
 }
 
-// take replaces f.records with the next n of the fleet.
+// take replaces f.records with the next n records of the fleet.
 func (f *feed) take(n int64) {
 	f.records, f.buf = f.records[:0], f.buf[:0]
 	now := time.Now()

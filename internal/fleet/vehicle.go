@@ -11,44 +11,44 @@ const (
 	acceleration = 7.2   // km/h per second, 2 m/s²
 	braking      = 12.6  // km/h per second, 3.5 m/s²
 
-	startRadius = 10_000.0 // metres from the centre where a vehicle may start
-	roamRadius  = 15_000.0 // metres from the centre where it turns back
+	startRadius = 10_000.0 // metres: maximum distance from the centre at the start
+	roamRadius  = 15_000.0 // metres: distance from the centre at which a vehicle turns back
 	homeTurn    = 20.0     // degrees per second while turning back
 	altitudeMax = 30.0     // metres above or below the city's altitude
 
-	// longestLeg is the most metres between two fixes. Fixes far apart in time
-	// show a slow vehicle rather than one that crossed a sea in a straight line.
-	longestLeg = 3_000.0
+	// maxLeg is the maximum distance between two fixes in metres. It keeps a
+	// vehicle near its city if its fixes are far apart in time.
+	maxLeg = 3_000.0
 )
 
-// AVL ids that a fix may report as its event.
+// AVL ids of events that cause a fix.
 const (
 	avlIgnition = 239
 	avlMovement = 240
 )
 
-// vehicle is one tracker and the car around it, as of its latest fix.
+// vehicle is the state of one tracker and its car at the latest fix.
 type vehicle struct {
 	id      string
 	home    city
 	at      int64 // time of the latest fix, or of the start; Unix milliseconds
-	started bool  // a fix was taken
+	started bool  // at least one fix was taken
 
 	lat, lon float64 // degrees
 	heading  float64 // degrees from north
 	speed    float64 // km/h
 	altitude float64 // metres
 
-	// What the driver does until the next decision.
-	left    float64 // seconds
-	target  float64 // km/h
+	// The driver's current decision.
+	left    float64 // seconds until the next decision
+	target  float64 // speed, km/h
 	turn    float64 // degrees per second
 	grade   float64 // metres climbed per metre
-	parking bool    // ignition off once the vehicle stands
+	parking bool    // the ignition is switched off when the vehicle stops
 
 	ignition   bool
 	moving     bool
-	event      int64 // AVL id of what caused the latest fix; 0: the interval
+	event      int64 // AVL id of the event that caused the latest fix; 0: the interval
 	satellites int64
 	odometer   float64 // metres
 	trip       float64 // metres since ignition was switched on
@@ -68,10 +68,10 @@ func newVehicle(rng *rand.Rand, id string, home city, start int64) vehicle {
 	}
 	v.lat, v.lon = destination(home.lat, home.lon, rng.Float64()*360, startRadius*math.Sqrt(rng.Float64()))
 	v.decide(rng)
-	if rng.IntN(4) == 0 { // those who park do so for long
+	if rng.IntN(4) == 0 { // parking lasts long, so more vehicles park than decide to
 		v.park(rng)
 	}
-	v.left *= rng.Float64() // has done so for a while
+	v.left *= rng.Float64() // the decision was taken some time ago
 	v.speed = v.target
 	v.ignition = !v.parking
 	v.moving = v.reportedSpeed() > 0
@@ -99,14 +99,14 @@ func (v *vehicle) fix(rng *rand.Rand, at int64) {
 	}
 }
 
-// drive moves the vehicle for dt seconds: first the speed and the heading, then
-// the way along that heading at that speed.
+// drive moves the vehicle for dt seconds: it updates speed and heading, then
+// the position.
 func (v *vehicle) drive(rng *rand.Rand, dt float64) {
 	v.left -= dt
 	if v.left <= 0 {
 		v.decide(rng)
 	}
-	v.speed = min(max(v.target, v.speed-braking*dt), v.speed+acceleration*dt, longestLeg/dt*3.6)
+	v.speed = min(max(v.target, v.speed-braking*dt), v.speed+acceleration*dt, maxLeg/dt*3.6)
 	if v.speed == 0 {
 		v.ignition = !v.parking
 		return
@@ -120,7 +120,8 @@ func (v *vehicle) drive(rng *rand.Rand, dt float64) {
 	v.climb(metres)
 }
 
-// decide draws what the driver does next and for how long.
+// decide chooses the driver's next target speed, turn, grade and duration at
+// random.
 func (v *vehicle) decide(rng *rand.Rand) {
 	v.grade = 0.03 * (2*rng.Float64() - 1)
 	if v.parking {
@@ -139,17 +140,18 @@ func (v *vehicle) decide(rng *rand.Rand) {
 	default: // motorway
 		v.target, v.left = between(rng, 95, topSpeed), between(rng, 30, 180)
 	}
-	v.turn = rng.NormFloat64() * 90 / (30 + v.target) // fast roads bend less
+	v.turn = rng.NormFloat64() * 90 / (30 + v.target) // curves are wider on fast roads
 }
 
-// park makes the driver stop, and switch the ignition off for some minutes.
+// park makes the driver stop and switch the ignition off for 1 to 10 minutes.
 func (v *vehicle) park(rng *rand.Rand) {
 	v.parking, v.target, v.left = true, 0, between(rng, 60, 600)
 }
 
 func between(rng *rand.Rand, low, high float64) float64 { return low + (high-low)*rng.Float64() }
 
-// steer lets the heading drift, or turns a vehicle that strays back home.
+// steer changes the heading: by the current turn, or towards the city's centre
+// if the vehicle is farther than roamRadius away.
 func (v *vehicle) steer(dt float64) {
 	east, north := v.home.offset(v.lat, v.lon)
 	if east*east+north*north < roamRadius*roamRadius {
@@ -170,7 +172,7 @@ func (v *vehicle) climb(metres float64) {
 	v.altitude = v.home.altitude + above
 }
 
-// reportedSpeed is the speed as the tracker sends it: whole km/h.
+// reportedSpeed returns the speed as the tracker sends it: whole km/h.
 func (v *vehicle) reportedSpeed() int64 { return int64(math.Round(v.speed)) }
 
 func (v *vehicle) timestamp() time.Time { return time.UnixMilli(v.at).UTC() }

@@ -56,7 +56,7 @@ func TestWorker_AdmitsWhatCanBeDecoded(t *testing.T) {
 	letter := b.items[2].err.(*refusal).letter
 	require.Equal(t, stream.Letter{
 		Entry: &b.Entries[2], Reason: "too_large",
-		Detail: "the entry has 5242880 bytes, more than --max-entry-bytes; only its beginning is kept",
+		Detail: "entry 3-0 has 5242880 bytes, more than --max-entry-bytes; this letter holds its first fields and the first 4096 bytes of each value",
 	}, letter)
 	w.decode(b)
 	require.Equal(t, []outcome{rejected, lost, rejected}, []outcome{b.items[0].outcome, b.items[1].outcome, b.items[2].outcome})

@@ -1,4 +1,4 @@
-// Package rules holds the project to the rules of its roadmap that a machine can check: who may
-// import whom, where SQL stands, what tests may not do, and that the documents agree with the code.
-// It has tests alone.
+// Package rules tests the rules of ROADMAP.md that a machine can check: which package may import which,
+// where SQL may be, what tests may not do, and that the documents agree with the code. It contains only
+// tests.
 package rules

@@ -15,7 +15,7 @@ import (
 	"processor/internal/service"
 )
 
-// setting is a row of README's table of the worker's configuration.
+// setting is a row of the table of the worker's configuration.
 type setting struct {
 	flag, env, fallback string
 }
@@ -42,8 +42,8 @@ func TestConfig_EverySettingIsExplained(t *testing.T) {
 	}
 }
 
-// row is "| `--flag` | `ENV` | `default` | meaning |". A default without back quotes, such as
-// required, is none.
+// row matches "| `--flag` | `ENV` | `default` | meaning |". A default without back quotes, such as
+// required, counts as no default.
 var row = regexp.MustCompile("(?m)^\\| *`--([a-z-]+)` *\\| *`([A-Z_]+)` *\\| *(?:`([^`]*)`|[^`|]*?) *\\| *\\S[^\n]* *\\|$")
 
 func rows(readme string) (settings []setting) {
@@ -80,7 +80,7 @@ var (
 	scheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]*:`)
 )
 
-// brokenLinks lists the links of Markdown files to files that are not there, as "page: target".
+// brokenLinks lists the links of Markdown files to files that do not exist, as "page: target".
 func brokenLinks(t *testing.T, tree fs.FS) (broken []string) {
 	t.Helper()
 	for _, page := range files(t, tree, ".md") {

@@ -1,17 +1,11 @@
 package rules
 
 import (
-	"fmt"
 	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -22,80 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// root is the repository's.
-const root = "../.."
-
-// source is one Go file of the module.
-type source struct {
-	path string // from the root
-	set  *token.FileSet
-	tree *ast.File
-}
-
-func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
-
-// dir is the package as its path from the root; the root itself is ".".
-func (s source) dir() string { return path.Dir(s.path) }
-
-// in reports whether the file lies in one of the directories or below.
-func (s source) in(dirs ...string) bool {
-	return slices.ContainsFunc(dirs, func(dir string) bool { return within(s.dir(), dir) })
-}
-
-func within(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }
-
-// at is a violation: where and what.
-func (s source) at(n ast.Node, format string, args ...any) string {
-	return fmt.Sprintf("%s:%d: %s", s.path, s.set.Position(n.Pos()).Line, fmt.Sprintf(format, args...))
-}
-
-// imports lists the module's packages that the file imports, as dir names them.
-func (s source) imports() map[string]*ast.ImportSpec {
-	found := map[string]*ast.ImportSpec{}
-	for _, spec := range s.tree.Imports {
-		target, _ := strconv.Unquote(spec.Path.Value)
-		if pkg, ours := strings.CutPrefix(target, "processor/"); ours {
-			found[pkg] = spec
-		}
-	}
-	return found
-}
-
-// files lists the paths with the suffix, but for those of others and hidden ones.
-func files(t *testing.T, tree fs.FS, suffix string) []string {
-	t.Helper()
-	var found []string
-	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && name != "." && (entry.Name()[0] == '.' || entry.Name() == "node_modules"):
-			return fs.SkipDir
-		case !entry.IsDir() && strings.HasSuffix(name, suffix):
-			found = append(found, name)
-		}
-		return nil
-	})
-	require.NoError(t, err)
-	return found
-}
-
-// sources parses every Go file, whatever its build constraints.
-func sources(t *testing.T, tree fs.FS) []source {
-	t.Helper()
-	var all []source
-	for _, name := range files(t, tree, ".go") {
-		content, err := fs.ReadFile(tree, name)
-		require.NoError(t, err)
-		s := source{path: name, set: token.NewFileSet()}
-		s.tree, err = parser.ParseFile(s.set, name, content, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		all = append(all, s)
-	}
-	return all
-}
-
-// coreNeverImportsDomain: domain logic may come and go, the core must not notice.
+// coreNeverImportsDomain: a change of domain logic must not affect the core.
 func coreNeverImportsDomain(all []source) (violations []string) {
 	for _, s := range all {
 		if s.path == "main.go" || s.in("internal/cli", "internal/domain") {
@@ -113,7 +34,7 @@ func coreNeverImportsDomain(all []source) (violations []string) {
 // fewImportDB: rows and errors of the generated code are converted where they are asked for.
 func fewImportDB(all []source) (violations []string) {
 	for _, s := range all {
-		if spec, is := s.imports()["db"]; is && !s.test() && !s.in("internal/store", "internal/schema", "internal/inspect", "internal/bench") {
+		if spec, is := s.imports()["db"]; is && !s.test() && !s.in("internal/column", "internal/store", "internal/schema", "internal/inspect", "internal/bench") {
 			violations = append(violations, s.at(spec, "%s imports db", s.dir()))
 		}
 	}
@@ -122,11 +43,11 @@ func fewImportDB(all []source) (violations []string) {
 
 func corePackages() []string {
 	return []string{
-		"internal/position", "internal/stream", "internal/schema", "internal/store", "internal/device", "internal/pipeline", "internal/observe",
+		"internal/position", "internal/stream", "internal/column", "internal/schema", "internal/store", "internal/device", "internal/pipeline", "internal/observe",
 	}
 }
 
-// coreStandsAlone: no core package needs what is built around it, not even by way of another package.
+// coreStandsAlone: no core package depends on commands, test helpers or the service, directly or indirectly.
 func coreStandsAlone(all []source) (violations []string) {
 	around := []string{
 		"internal/cli", "internal/demo", "internal/bench", "internal/fleet", "internal/sandbox", "internal/servertest", "internal/service",
@@ -165,13 +86,12 @@ func coreStandsAlone(all []source) (violations []string) {
 	return violations
 }
 
-// statement begins like SQL, and not like an English sentence about it.
+// statement matches text that begins like SQL, but not an English sentence about SQL.
 var statement = regexp.MustCompile(`(?is)^\s*(?:--\s.+|SELECT\s.+|WITH\s+\w+\s+AS\s.+|INSERT\s+INTO\s.+|UPDATE\s.+\sSET\s.+|DELETE\s+FROM\s.+|` +
 	`COPY\s.+\s(?:FROM|TO)\s.+|(?-i:TRUNCATE)\s.+|TRUNCATE\s+TABLE\s.+|GRANT\s.+\sTO\s.+|REVOKE\s.+\sFROM\s.+|` +
 	`(?:CREATE|ALTER|DROP)\s+(?:OR\s+REPLACE\s+|UNIQUE\s+)?(?:TABLE|INDEX|VIEW|MATERIALIZED|EXTENSION|DATABASE|SCHEMA|ROLE|USER|SYSTEM|FUNCTION|TYPE)\s.+)`)
 
-// sqlStandsInSQL: SQL is reviewed as SQL, in sql/. Go holds none, not even for a person to run:
-// hints are prose.
+// sqlStandsInSQL: SQL is reviewed as SQL, in sql/. Go contains none, not even in hints for a person.
 func sqlStandsInSQL(all []source) (violations []string) {
 	for _, s := range all {
 		if s.test() || s.in("db") || s.in(testPackages()...) {
@@ -179,7 +99,7 @@ func sqlStandsInSQL(all []source) (violations []string) {
 		}
 		ast.Inspect(s.tree, func(n ast.Node) bool {
 			switch n := n.(type) {
-			case *ast.CallExpr: // what was being done, in an error, is prose
+			case *ast.CallExpr: // the text of an error is prose
 				on, name := callee(n)
 				return (on != "fmt" || name != "Errorf") && (on != "errors" || name != "New")
 			case *ast.BasicLit:
@@ -204,47 +124,11 @@ func sqlStandsInSQL(all []source) (violations []string) {
 	return violations
 }
 
-// literal is the text of a string literal; empty for others.
-func literal(lit *ast.BasicLit) string {
-	if lit.Kind != token.STRING {
-		return ""
-	}
-	text, _ := strconv.Unquote(lit.Value)
-	return text
-}
-
-// callee names what is called: time.Sleep(…) is "time", "Sleep", and r.t.Skip(…) is "t", "Skip".
-func callee(call *ast.CallExpr) (on, name string) {
-	selector, is := call.Fun.(*ast.SelectorExpr)
-	if !is {
-		return "", ""
-	}
-	switch x := selector.X.(type) {
-	case *ast.Ident:
-		on = x.Name
-	case *ast.SelectorExpr:
-		on = x.Sel.Name
-	}
-	return on, selector.Sel.Name
-}
-
-// calls visits each call of a method, or of another package's function.
-func calls(s source, visit func(call *ast.CallExpr, on, name string)) {
-	ast.Inspect(s.tree, func(n ast.Node) bool {
-		if call, is := n.(*ast.CallExpr); is {
-			if on, name := callee(call); name != "" {
-				visit(call, on, name)
-			}
-		}
-		return true
-	})
-}
-
-// testPackages serve tests alone.
+// testPackages are packages that only tests use.
 func testPackages() []string { return []string{"internal/servertest", "internal/faultkit"} }
 
-// testsWaitForEvents: a test that sleeps is slow on a fast machine and wrong on a slow one, and one
-// that skips proves nothing.
+// testsWaitForEvents: a test that sleeps is slow on a fast machine and fails on a slow one, and a test that
+// skips proves nothing.
 func testsWaitForEvents(all []source) (violations []string) {
 	for _, s := range all {
 		if !s.test() && !s.in(testPackages()...) {
@@ -262,7 +146,7 @@ func testsWaitForEvents(all []source) (violations []string) {
 	return violations
 }
 
-// contextsComeFromMain: whoever starts something decides when it ends.
+// contextsComeFromMain: the caller decides when an operation ends.
 func contextsComeFromMain(all []source) (violations []string) {
 	for _, s := range all {
 		if s.test() || s.path == "main.go" || s.in(testPackages()...) {
@@ -301,7 +185,7 @@ func internalIsFlat(all []source) (violations []string) {
 
 type rule struct {
 	check func([]source) []string
-	// breaks is a file that breaks the rule, and found what is said of it.
+	// breaks maps files that break the rule, or nearly, to their content; found are the expected violations.
 	breaks map[string]string
 	found  []string
 }

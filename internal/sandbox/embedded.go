@@ -14,8 +14,8 @@ import (
 )
 
 // StartEmbeddedPostgres is [StartPostgres] for machines without PostgreSQL: it downloads the binaries
-// (some 30 MB, once; the archive stays in ~/.embedded-postgres-go) and unpacks them into a temporary
-// directory. They have no TimescaleDB. ctx does not interrupt the download.
+// (about 30 MB, once; the archive is kept in ~/.embedded-postgres-go) and unpacks them into a temporary
+// directory. They do not include TimescaleDB. ctx does not interrupt the download.
 func StartEmbeddedPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
 	dir, err := os.MkdirTemp("", "processor-postgres-binaries-")
 	if err != nil {
@@ -30,14 +30,14 @@ func StartEmbeddedPostgres(ctx context.Context, options PostgresOptions) (*Postg
 
 // fetchPostgres downloads and unpacks the binaries into dir.
 //
-// The library does so only on the way to starting a server of its own. That server is of no use here: the
-// library cannot start one as root, nor pause or kill it. So what counts is whether the binaries are there.
+// The library can only do so by starting a server. Its server is not used here, because the library cannot
+// start one as root, pause it or kill it. The result is whether the binaries exist afterwards.
 func fetchPostgres(dir string) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	// The server's other user must be able to run what lies here.
+	// The server may run as another user, who must be able to execute the binaries.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 
 const postgresBinVariable = "SANDBOX_POSTGRES_BIN"
 
-// postgresInstallation is where PostgreSQL's binaries lie.
+// postgresInstallation is a directory with PostgreSQL's binaries.
 type postgresInstallation struct {
 	binDir    string
 	temporary []string // directories to remove after use
@@ -28,7 +28,7 @@ func findPostgres(binDir string) (postgresInstallation, error) {
 	}
 	if binDir != "" {
 		if !hasServer(binDir) {
-			return postgresInstallation{}, fmt.Errorf("in %s it is %w: name a directory with initdb and postgres", binDir, ErrNotInstalled)
+			return postgresInstallation{}, fmt.Errorf("%w in %s: set a directory that contains initdb and postgres", ErrNotInstalled, binDir)
 		}
 		return postgresInstallation{binDir: binDir}, nil
 	}
@@ -37,21 +37,22 @@ func findPostgres(binDir string) (postgresInstallation, error) {
 			return postgresInstallation{binDir: dir}, nil
 		}
 	}
-	return postgresInstallation{}, fmt.Errorf("it is %w: install Debian's postgresql, or name its bin directory in %s", ErrNotInstalled, postgresBinVariable)
+	return postgresInstallation{}, fmt.Errorf("%w: install Debian's postgresql, or set %s to its bin directory", ErrNotInstalled, postgresBinVariable)
 }
 
-// debianBinDirs lists where Debian keeps its PostgreSQL versions, newest first.
+// debianBinDirs lists the bin directories of Debian's PostgreSQL versions, newest first.
 func debianBinDirs() []string {
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is well-formed
 	version := func(dir string) int {
-		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir))) // 0, so last, for anything else
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir))) // 0, sorted last, if not a number
 		return n
 	}
 	slices.SortFunc(dirs, func(a, b string) int { return version(b) - version(a) })
 	return dirs
 }
 
-// binDirOnPath follows links, as server and libraries are found beside the binary itself.
+// binDirOnPath returns the directory of initdb on PATH, or "". It resolves symbolic links, because the
+// server finds its libraries relative to the real path.
 func binDirOnPath() string {
 	path, err := findBinary("initdb")
 	if err != nil {
@@ -72,7 +73,7 @@ func hasServer(binDir string) bool {
 	return true
 }
 
-// hasTimescaleDB looks for the library that shared_preload_libraries would load.
+// hasTimescaleDB reports whether the installation has the library for shared_preload_libraries.
 func (i postgresInstallation) hasTimescaleDB(ctx context.Context) bool {
 	dirs := []string{filepath.Join(i.binDir, "../lib"), filepath.Join(i.binDir, "../lib/postgresql")}
 	if out, err := exec.CommandContext(ctx, filepath.Join(i.binDir, "pg_config"), "--pkglibdir").Output(); err == nil {
@@ -86,7 +87,7 @@ func (i postgresInstallation) hasTimescaleDB(ctx context.Context) bool {
 	return false
 }
 
-// serverCredential is the user that a server started by root runs as, and nil for anybody else.
+// serverCredential returns the user as whom root starts the server, and nil if this process is not root.
 func serverCredential() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -94,7 +95,7 @@ func serverCredential() (*syscall.Credential, error) {
 	account, err := user.Lookup("postgres")
 	if err != nil {
 		if account, err = user.Lookup("nobody"); err != nil {
-			return nil, fmt.Errorf("as root it needs another user to run as: %w", err)
+			return nil, fmt.Errorf("find a user other than root to run as: %w", err)
 		}
 	}
 	uid, errUID := strconv.ParseUint(account.Uid, 10, 32)
@@ -105,7 +106,7 @@ func serverCredential() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// serverEnviron is this process's environment without what libpq and the server would take from it.
+// serverEnviron returns this process's environment without variables that libpq and the server read.
 func serverEnviron() []string {
 	environ := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "PG") || strings.HasPrefix(variable, "LC_")

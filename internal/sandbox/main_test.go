@@ -13,7 +13,7 @@ import (
 	"processor/internal/sandbox"
 )
 
-// childVariable makes this test binary the parent that TestServer_DiesWithItsParent kills.
+// childVariable, if set, makes this test binary the parent process that TestServer_DiesWithItsParent kills.
 const childVariable = "SANDBOX_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -39,8 +39,8 @@ func serveForever() {
 	select {}
 }
 
-// setTempDir gives the test a directory for temporary files that other users may enter, and a function
-// that lists what lies there.
+// setTempDir gives the test a directory for temporary files that other users can enter. It returns a
+// function that lists the directory.
 func setTempDir(t *testing.T) (list func() []string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sandbox-test-")
@@ -59,8 +59,8 @@ func setTempDir(t *testing.T) (list func() []string) {
 	}
 }
 
-// processRuns reports whether there is a process with this id. A process that has ended has no executable,
-// whether or not it has been reaped.
+// processRuns reports whether a process with this id runs. A process that has ended has no executable,
+// even if it has not been reaped.
 func processRuns(pid int) bool {
 	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	return err == nil

@@ -8,8 +8,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// StartMiniredis starts a Redis look-alike within this process, for a demo on machines without
-// redis-server. It proves nothing about Redis. The caller calls stop, which waits for its goroutines.
+// StartMiniredis starts an imitation of Redis in this process, for a demo on machines without redis-server.
+// Tests of Redis's behaviour must not use it. The caller calls stop, which waits for its goroutines.
 func StartMiniredis() (url string, stop func(), err error) {
 	server := miniredis.NewMiniRedis()
 	if err := server.StartAddr("127.0.0.1:0"); err != nil {

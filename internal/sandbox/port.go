@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// freePort returns a port of 127.0.0.1 that nothing listens on. It lies below the range that systems
-// give to outgoing connections, or one of these could take it while a server restarts.
+// freePort returns a free port of 127.0.0.1. The port is below the ephemeral range, so that no outgoing
+// connection takes it while a server restarts.
 func freePort() (int, error) {
 	var err error
 	for range 100 {

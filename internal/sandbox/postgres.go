@@ -21,17 +21,17 @@ import (
 
 const superuser = "postgres"
 
-// PostgresOptions says how a PostgreSQL server runs. Durability (fsync, synchronous_commit) is the
-// server's default, on, unless ExtraConf says otherwise.
+// PostgresOptions are the settings of a PostgreSQL server. fsync and synchronous_commit are on, as by
+// default, unless ExtraConf changes them.
 type PostgresOptions struct {
-	// BinDir holds the server's binaries, initdb and postgres. Empty means, in this order: the directory
-	// that the environment variable SANDBOX_POSTGRES_BIN names, the newest of Debian's, PATH.
+	// BinDir is the directory of initdb and postgres. Empty means the first of: the directory in the
+	// environment variable SANDBOX_POSTGRES_BIN, the newest of Debian's versions, PATH.
 	BinDir string
-	// ExtraConf are further lines of postgresql.conf, which win over those written here.
+	// ExtraConf are additional lines of postgresql.conf. They override the lines of this package.
 	ExtraConf []string
 }
 
-// Postgres is a PostgreSQL server. It loads TimescaleDB where its installation has that.
+// Postgres is a PostgreSQL server. It loads TimescaleDB if its installation has it.
 type Postgres struct {
 	Server
 	port        int
@@ -39,12 +39,12 @@ type Postgres struct {
 	timescaleDB bool
 }
 
-// StartPostgres makes a database cluster (initdb), starts a server on it and returns when that takes
-// connections; ctx bounds only this. The caller calls Stop. The error wraps [ErrNotInstalled] where
-// there are no binaries.
+// StartPostgres creates a database cluster (initdb), starts a server on it and returns when the server
+// accepts connections. ctx bounds only the start. The caller calls Stop. The error wraps [ErrNotInstalled]
+// if there are no binaries.
 //
-// PostgreSQL refuses to run as root. For root, the server runs as the user postgres or, where there is
-// none, nobody.
+// PostgreSQL refuses to run as root. If this process is root, the server runs as the user postgres or, if
+// that does not exist, as the user nobody.
 func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
 	installed, err := findPostgres(options.BinDir)
 	if err != nil {
@@ -57,7 +57,7 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 func startPostgres(ctx context.Context, installed postgresInstallation, extraConf []string) (*Postgres, error) {
 	p := &Postgres{password: rand.Text(), timescaleDB: installed.hasTimescaleDB(ctx)}
 	p.name = "PostgreSQL"
-	p.stopSignal = syscall.SIGINT // fast shutdown: sessions are ended, SQLSTATE 57P01
+	p.stopSignal = syscall.SIGINT // fast shutdown: sessions end with SQLSTATE 57P01
 	p.ping = p.pingServer
 	p.temporary = installed.temporary
 
@@ -71,7 +71,7 @@ func startPostgres(ctx context.Context, installed postgresInstallation, extraCon
 	return p, nil
 }
 
-// prepare makes the database cluster and the command that serves it.
+// prepare creates the database cluster and the command that starts the server.
 func (p *Postgres) prepare(ctx context.Context, installed postgresInstallation, extraConf []string) error {
 	credential, err := serverCredential()
 	if err != nil {
@@ -143,7 +143,7 @@ func (p *Postgres) conf(socketDir string) []string {
 		lines = append(lines,
 			"shared_preload_libraries = 'timescaledb'",
 			"timescaledb.telemetry_level = off",
-			// TimescaleDB runs a scheduler for each database that has it.
+			// TimescaleDB runs a scheduler in each database with the extension.
 			"max_worker_processes = 32",
 		)
 	}
@@ -159,7 +159,7 @@ func appendLines(path string, lines []string) error {
 	return errors.Join(err, file.Close())
 }
 
-// URL is the connection string of the named database, for its superuser, with the password.
+// URL returns the connection URL of the named database, with the superuser and its password.
 func (p *Postgres) URL(database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
@@ -171,13 +171,13 @@ func (p *Postgres) URL(database string) string {
 	return u.String()
 }
 
-// HasTimescaleDB says whether the server has loaded TimescaleDB. Each database still needs its CREATE
-// EXTENSION.
+// HasTimescaleDB reports whether the server has loaded TimescaleDB. Each database also needs CREATE
+// EXTENSION, see [Postgres.EnableTimescaleDB].
 func (p *Postgres) HasTimescaleDB() bool {
 	return p.timescaleDB
 }
 
-// CreateDatabase creates an empty database. The statement itself does not end with ctx.
+// CreateDatabase creates an empty database. It checks ctx only before it sends the statement.
 func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("create database %s: %w", name, err)
@@ -194,8 +194,8 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
 	return nil
 }
 
-// StopImmediate ends the server with SIGQUIT, PostgreSQL's immediate shutdown: sessions are cut off with
-// SQLSTATE 57P02 and the next start recovers as after a crash. Its files stay, for Restart.
+// StopImmediate stops the server with SIGQUIT, PostgreSQL's immediate shutdown: sessions end with SQLSTATE
+// 57P02, and the next start recovers as after a crash. It keeps the files, for Restart.
 func (p *Postgres) StopImmediate(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -212,8 +212,8 @@ func (p *Postgres) pingServer(ctx context.Context) error {
 	return conn.Close(ctx)
 }
 
-// PlainTableURL returns the URL with the session setting that lets the migrations make a plain table
-// where there is no TimescaleDB: processor.allow_plain_table = on.
+// PlainTableURL adds the session setting processor.allow_plain_table = on to a database URL. It allows the
+// migrations to create a plain table if TimescaleDB is missing.
 func PlainTableURL(databaseURL string) (string, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
@@ -222,7 +222,7 @@ func PlainTableURL(databaseURL string) (string, error) {
 	query := u.Query()
 	options := strings.TrimSpace(query.Get("options") + " -c processor.allow_plain_table=on")
 	query.Set("options", options)
-	// libpq takes a plus sign for itself, not for a space.
+	// In a libpq URL a plus sign does not mean a space.
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 	return u.String(), nil
 }

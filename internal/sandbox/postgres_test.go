@@ -35,7 +35,7 @@ func queryString(t *testing.T, conn *pgx.Conn, sql string) string {
 	return value
 }
 
-// sqlState returns the SQLSTATE that the connection's next statement ends with.
+// sqlState returns the SQLSTATE of the error of the connection's next statement.
 func sqlState(t *testing.T, conn *pgx.Conn) string {
 	t.Helper()
 	_, err := conn.Exec(t.Context(), "SELECT 1")
@@ -58,7 +58,7 @@ func TestPostgres_StopRemovesEverything(t *testing.T) {
 	require.Equal(t, "57P01", sqlState(t, conn), "admin_shutdown")
 	require.Empty(t, list())
 	require.False(t, processRuns(pid))
-	require.EqualError(t, server.Restart(t.Context()), "restart PostgreSQL: stopped, its files are gone")
+	require.EqualError(t, server.Restart(t.Context()), "restart PostgreSQL: already stopped and removed")
 }
 
 func TestPostgres_RestartKeepsDatabases(t *testing.T) {
@@ -170,7 +170,7 @@ func TestStartPostgres_Errors(t *testing.T) {
 
 	_, err := sandbox.StartPostgres(t.Context(), sandbox.PostgresOptions{BinDir: missing})
 	require.ErrorIs(t, err, sandbox.ErrNotInstalled)
-	require.EqualError(t, err, "start PostgreSQL: in "+missing+" it is not installed: name a directory with initdb and postgres")
+	require.EqualError(t, err, "start PostgreSQL: not installed in "+missing+": set a directory that contains initdb and postgres")
 
 	_, err = sandbox.StartPostgres(t.Context(), sandbox.PostgresOptions{ExtraConf: []string{"no_such_setting = 1"}})
 	require.ErrorContains(t, err, "start PostgreSQL: exit status 1: ")

@@ -14,15 +14,15 @@ import (
 
 const pollInterval = 10 * time.Millisecond
 
-// process is a child and the goroutine that waits for it.
+// process is a child process and the goroutine that waits for it.
 type process struct {
 	cmd  *exec.Cmd
-	log  string        // path of what it printed
-	done chan struct{} // closed once the child has been reaped
+	log  string        // path of its output
+	done chan struct{} // closed when the child has been reaped
 }
 
-// startProcess starts cmd with its output appended to the file log. The caller ends the child, and
-// waits for done.
+// startProcess starts cmd and appends its output to the file log. The caller ends the child and waits for
+// done.
 func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -35,14 +35,14 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	started := make(chan error)
 	go func() {
 		defer close(p.done)
-		// Linux sends the parent-death signal when the thread that forked ends, so that thread has to
-		// stay until the child is gone.
+		// Linux sends the parent-death signal when the thread that forked ends, so the thread must live
+		// as long as the child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // cmd.ProcessState says how it ended
+			_ = cmd.Wait() // cmd.ProcessState holds the result
 		}
 	}()
 	if err := <-started; err != nil {
@@ -63,7 +63,7 @@ func (p *process) running() bool {
 	}
 }
 
-// waitReady calls ping until it succeeds, the process ends or ctx does.
+// waitReady calls ping until it succeeds, the process ends or ctx ends.
 func (p *process) waitReady(ctx context.Context, ping func(context.Context) error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -76,13 +76,13 @@ func (p *process) waitReady(ctx context.Context, ping func(context.Context) erro
 		case <-p.done:
 			return fmt.Errorf("%s: %s", p.cmd.ProcessState, lastLines(p.log))
 		case <-ctx.Done():
-			return fmt.Errorf("wait for its answer: %w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("wait until ready: %w: %w", context.Cause(ctx), err)
 		case <-tick.C:
 		}
 	}
 }
 
-// signal does nothing where the process has ended.
+// signal sends sig. It does nothing if the process has ended.
 func (p *process) signal(sig os.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -90,12 +90,13 @@ func (p *process) signal(sig os.Signal) error {
 	return nil
 }
 
-// stop sends sig and waits for the end. Where ctx ends first it kills the process tree, and says so.
+// stop sends sig and waits for the process to end. If ctx ends first, it kills the process with its
+// children and returns an error.
 func (p *process) stop(ctx context.Context, sig os.Signal) error {
 	if !p.running() {
 		return nil
 	}
-	// A paused process takes no other signal.
+	// A paused process does not handle sig.
 	if err := errors.Join(p.resume(), p.signal(sig)); err != nil {
 		return err
 	}
@@ -103,11 +104,12 @@ func (p *process) stop(ctx context.Context, sig os.Signal) error {
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("killed, as it did not end in time: %w", context.Cause(ctx)), p.kill())
+		return errors.Join(fmt.Errorf("killed because it did not stop in time: %w", context.Cause(ctx)), p.kill())
 	}
 }
 
-// kill ends the process and its children at once, so that none of them can finish its work.
+// kill kills the process and its children with SIGKILL, after it has paused all of them: none can finish
+// its work because another one is already dead.
 func (p *process) kill() error {
 	if !p.running() {
 		return nil
@@ -133,7 +135,7 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// lastLines returns the end of what a server printed, as one line.
+// lastLines returns the last four lines of a server's output, joined to one line.
 func lastLines(path string) string {
 	content, err := os.ReadFile(path)
 	if err != nil {

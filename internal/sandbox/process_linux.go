@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// stateTimeout is how long a process may take to obey SIGSTOP or SIGKILL. The kernel sees to both, so
-// only an overloaded machine needs more than milliseconds.
+// stateTimeout is the timeout for SIGSTOP or SIGKILL to take effect. The kernel handles both, so only an
+// overloaded machine takes more than milliseconds.
 const stateTimeout = 10 * time.Second
 
-// sysProcAttr makes a child that Ctrl-C does not reach and that dies with its parent.
+// sysProcAttr returns attributes of a child that Ctrl-C does not reach and that is killed when its parent
+// ends.
 func sysProcAttr(credential *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: credential}
 }
 
-// pause stops the process and its children, and returns these. The process goes first, so that it can
-// start no more of them.
+// pause stops the process and its children with SIGSTOP, and returns the children. It stops the process
+// first, so that it cannot start another child.
 func (p *process) pause() ([]int, error) {
 	if err := p.signal(syscall.SIGSTOP); err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func (p *process) pause() ([]int, error) {
 	return found, err
 }
 
-// resume continues what pause stopped.
+// resume continues the process and its children.
 func (p *process) resume() error {
 	found, err := children(p.pid())
 	for _, child := range found {
@@ -52,7 +53,7 @@ func (p *process) resume() error {
 	return errors.Join(err, p.signal(syscall.SIGCONT))
 }
 
-// waitGone returns when the killed processes have ended, whoever reaps them.
+// waitGone waits until the killed processes have ended. They need not be reaped.
 func waitGone(pids []int) error {
 	var err error
 	for _, pid := range pids {
@@ -73,7 +74,7 @@ func children(pid int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		// A process that has just ended has no parent to compare.
+		// An error means that the process has just ended.
 		if _, parent, err := procStat(child); err == nil && parent == pid {
 			found = append(found, child)
 		}
@@ -81,7 +82,7 @@ func children(pid int) ([]int, error) {
 	return found, nil
 }
 
-// waitState waits until the process is in one of the states of proc_pid_stat(5), or is no more.
+// waitState waits until the process is in one of the states of proc_pid_stat(5) or no longer exists.
 func waitState(pid int, states string) error {
 	for deadline := time.Now().Add(stateTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		state, _, err := procStat(pid)
@@ -89,7 +90,7 @@ func waitState(pid int, states string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("process %d did not obey a signal within %v", pid, stateTimeout)
+	return fmt.Errorf("signal had no effect on process %d within %v", pid, stateTimeout)
 }
 
 // procStat reads a process's state and parent, proc_pid_stat(5).
@@ -98,7 +99,7 @@ func procStat(pid int) (state rune, parent int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	// The command's name before the state may hold spaces and parentheses.
+	// The command's name before the state may contain spaces and parentheses.
 	_, err = fmt.Sscanf(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " %c %d", &state, &parent)
 	return state, parent, err
 }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// sysProcAttr makes a child that Ctrl-C does not reach.
+// sysProcAttr returns attributes of a child that Ctrl-C does not reach.
 func sysProcAttr(credential *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Credential: credential}
 }

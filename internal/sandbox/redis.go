@@ -15,32 +15,31 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisOptions says how a Redis server runs. The zero value is a server that keeps nothing on disk.
+// RedisOptions are the settings of a Redis server. The zero value is a server without persistence.
 type RedisOptions struct {
-	// Binary is the server's binary. Empty means the redis-server on PATH.
+	// Binary is the server's binary. Empty means redis-server on PATH.
 	Binary string
-	// Dir holds the server's files. Empty means a temporary directory, which Stop removes; a directory
-	// given here stays.
+	// Dir is the server's directory, which Stop keeps. Empty means a temporary directory, which Stop removes.
 	Dir string
-	// Port on 127.0.0.1. 0 means a free one.
+	// Port is the port on 127.0.0.1. 0 means a free port.
 	Port int
-	// AppendOnly keeps the append-only file, synced every second: data outlives Restart and Kill.
+	// AppendOnly turns the append-only file on, synced every second: data survives Restart and Kill.
 	AppendOnly bool
-	// Cluster makes the server a node of a Redis Cluster of its own, without slots.
+	// Cluster starts the server as the only node of a Redis Cluster, without slots.
 	Cluster bool
-	// ExtraArgs follow the arguments that the other options make, as in "--maxmemory", "64mb".
+	// ExtraArgs are appended to the command line, such as "--maxmemory", "64mb".
 	ExtraArgs []string
 }
 
-// Redis is a redis-server process. It never evicts (maxmemory-policy noeviction), as an evicted stream
-// would be lost input.
+// Redis is a redis-server process. Its maxmemory-policy is noeviction, because eviction of a stream would
+// lose input.
 type Redis struct {
 	Server
 	port int
 }
 
-// StartRedis starts a redis-server and returns when it answers PING; ctx bounds that wait alone. The
-// caller calls Stop. The error wraps [ErrNotInstalled] where there is no redis-server.
+// StartRedis starts a redis-server and returns when it answers PING. ctx bounds only the start. The caller
+// calls Stop. The error wraps [ErrNotInstalled] if there is no redis-server.
 func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	name := "redis-server"
 	if options.Binary != "" {
@@ -57,7 +56,7 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 		}
 	}
 	if options.Cluster {
-		// By default nodes talk on the port 10,000 above, which somebody else may have.
+		// The default port of the cluster bus, 10,000 above, may be in use.
 		bus, err := freePort()
 		if err != nil {
 			return nil, fmt.Errorf("start redis-server: %w", err)
@@ -109,13 +108,13 @@ func redisArgs(dir string, port int, options RedisOptions) []string {
 	}, options.ExtraArgs...)
 }
 
-// URL is redis://127.0.0.1:<port>.
+// URL returns redis://127.0.0.1:<port>.
 func (r *Redis) URL() string {
 	return "redis://" + address(r.port)
 }
 
 func (r *Redis) pingServer(ctx context.Context) error {
-	// go-redis logs a refused connection, and a server that is starting refuses.
+	// Connect without go-redis first: it logs refused connections, which are normal during the start.
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address(r.port))
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func TestRedis_StopRemovesEverything(t *testing.T) {
 	require.Empty(t, list())
 	require.False(t, processRuns(pid))
 	require.Error(t, client.Ping(t.Context()).Err())
-	require.EqualError(t, server.Restart(t.Context()), "restart redis-server: stopped, its files are gone")
+	require.EqualError(t, server.Restart(t.Context()), "restart redis-server: already stopped and removed")
 }
 
 func TestRedis_RestartAfterKillKeepsWhatIsOnDisk(t *testing.T) {

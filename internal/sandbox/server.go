@@ -14,7 +14,7 @@ import (
 
 const startTimeout = time.Minute
 
-// Server is the process of a [Redis] or a [Postgres]. Its methods are safe for concurrent use.
+// Server is the process of a [Redis] or [Postgres]. Its methods are safe for concurrent use.
 type Server struct {
 	name       string
 	stopSignal syscall.Signal
@@ -28,7 +28,7 @@ type Server struct {
 	stopped bool
 }
 
-// start starts the process and waits until it answers. Where it fails, no process runs.
+// start starts the process and waits until it answers. If it returns an error, no process is left running.
 func (s *Server) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -43,15 +43,16 @@ func (s *Server) start(ctx context.Context) error {
 	return nil
 }
 
-// PID is the id of the server's first process: of the postmaster, for PostgreSQL. Restart changes it.
+// PID returns the id of the server's main process; for PostgreSQL this is the postmaster. Restart changes
+// it.
 func (s *Server) PID() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.process.pid()
 }
 
-// Stop shuts the server down in order, kills it where ctx ends first, and removes its temporary
-// directory. It is the end of the server and may be called again, after Kill too.
+// Stop shuts the server down, kills it if ctx ends first, and removes its temporary directory. The server
+// cannot be restarted afterwards. Stop may be called more than once, and after Kill.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,16 +70,17 @@ func (s *Server) Stop(ctx context.Context) error {
 	return s.wrap("stop", err)
 }
 
-// Kill ends the server and its child processes with SIGKILL and waits for that. Its files stay, for
-// Restart.
+// Kill kills the server and its child processes with SIGKILL and waits until they have ended. It keeps the
+// files, for Restart.
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.wrap("kill", s.process.kill())
 }
 
-// Pause stops the server and its child processes with SIGSTOP: connections stay open, and nothing
-// answers until Resume. It returns when they have stopped. Linux only: elsewhere [errors.ErrUnsupported].
+// Pause stops the server and its child processes with SIGSTOP and returns when they have stopped:
+// connections stay open, and the server does not answer until Resume. On systems other than Linux it
+// returns [errors.ErrUnsupported].
 func (s *Server) Pause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,13 +101,13 @@ func (s *Server) Resume() error {
 	return s.wrap("resume", s.process.resume())
 }
 
-// Restart shuts the server down in order where it runs, starts it again with the same port and
-// directory, and returns when it answers. After Stop it fails.
+// Restart shuts the server down if it runs, starts it again with the same port and directory, and returns
+// when it answers. After Stop it returns an error.
 func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return s.wrap("restart", errors.New("stopped, its files are gone"))
+		return s.wrap("restart", errors.New("already stopped and removed"))
 	}
 	if err := s.process.stop(ctx, s.stopSignal); err != nil {
 		return s.wrap("restart", err)
@@ -120,7 +122,7 @@ func (s *Server) wrap(doing string, err error) error {
 	return fmt.Errorf("%s %s: %w", doing, s.name, err)
 }
 
-// findBinary looks along PATH, then in the directories that Debian keeps out of some users' PATH.
+// findBinary searches PATH, then directories that are not in the PATH of all users on Debian.
 func findBinary(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestServer_DiesWithItsParent(t *testing.T) {
-	setTempDir(t) // takes what the killed parent leaves
+	setTempDir(t) // for the files that the killed parent leaves
 	parent := exec.Command(os.Args[0])
 	parent.Env = append(os.Environ(), childVariable+"=1")
 	parent.Stderr = os.Stderr

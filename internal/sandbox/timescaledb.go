@@ -12,8 +12,8 @@ import (
 //go:embed timescaledb.sql
 var enableTimescaleDB string
 
-// EnableTimescaleDB enables TimescaleDB in a database of this server (CREATE EXTENSION), so that the
-// migrations make a hypertable there. It fails where [Postgres.HasTimescaleDB] is false.
+// EnableTimescaleDB runs CREATE EXTENSION in a database of this server, so that the migrations create a
+// hypertable there. It returns an error if [Postgres.HasTimescaleDB] is false.
 func (p *Postgres) EnableTimescaleDB(ctx context.Context, database string) (err error) {
 	conn, err := pgx.Connect(ctx, p.URL(database))
 	if err != nil {

@@ -1,2 +1,2 @@
--- An extension belongs to one database. The server has loaded its library already.
+-- The server has loaded the library; the extension is created per database.
 CREATE EXTENSION IF NOT EXISTS timescaledb;

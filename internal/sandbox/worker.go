@@ -7,15 +7,15 @@ import (
 	"fmt"
 )
 
-// The build tag worker leaves out what only a demo on a machine without servers needs: miniredis with its
-// Lua interpreter, and the download of PostgreSQL. The image is built with it.
+// The build tag worker excludes miniredis, with its Lua interpreter, and the download of PostgreSQL, which
+// only a demo on a machine without servers needs. The image is built with this tag.
 
-// StartMiniredis fails: this build has no miniredis.
+// StartMiniredis returns an error: this build excludes miniredis.
 func StartMiniredis() (url string, stop func(), err error) {
-	return "", nil, fmt.Errorf("redis-server is %w, and this build has no substitute: install Debian's redis-server, or use go run . demo", ErrNotInstalled)
+	return "", nil, fmt.Errorf("redis-server is %w and this build has no substitute: install Debian's redis-server, or use go run . demo", ErrNotInstalled)
 }
 
-// StartEmbeddedPostgres fails: this build downloads nothing.
+// StartEmbeddedPostgres returns an error: this build excludes the download.
 func StartEmbeddedPostgres(context.Context, PostgresOptions) (*Postgres, error) {
-	return nil, fmt.Errorf("PostgreSQL is %w, and this build downloads none: install Debian's postgresql, or use go run . demo", ErrNotInstalled)
+	return nil, fmt.Errorf("PostgreSQL is %w and this build cannot download it: install Debian's postgresql, or use go run . demo", ErrNotInstalled)
 }

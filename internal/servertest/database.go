@@ -14,15 +14,15 @@ import (
 	"processor/internal/sandbox"
 )
 
-// StreamName returns a name for a stream that no other test uses.
+// StreamName returns a unique stream name for the test.
 func StreamName(t testing.TB) string {
 	return "test:" + t.Name() + ":" + rand.Text()
 }
 
-// Database creates an empty database on the package's PostgreSQL server and returns its URL. The
-// database is dropped when the test ends, which fails the test where a connection is still open then.
+// Database creates an empty database on the package's PostgreSQL server and returns its URL. The database
+// is dropped when the test ends; the test fails if a connection to it is still open.
 //
-// Where the server lacks TimescaleDB the URL allows the migrations a plain table
+// If the server lacks TimescaleDB, the URL allows the migrations to create a plain table
 // ([sandbox.PlainTableURL]).
 func Database(t testing.TB) string {
 	t.Helper()
@@ -52,13 +52,14 @@ func Database(t testing.TB) string {
 	return plain
 }
 
-// databaseName makes a unique name of what PostgreSQL takes unquoted, within its 63 bytes.
+// databaseName returns a unique database name that needs no quoting and has at most 63 bytes, PostgreSQL's
+// maximum.
 func databaseName(test string) string {
-	letters := strings.Map(func(r rune) rune {
+	prefix := strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
 			return r
 		}
 		return '_'
 	}, strings.ToLower(test))
-	return fmt.Sprintf("%.36s_%s", letters, strings.ToLower(rand.Text()))
+	return fmt.Sprintf("%.36s_%s", prefix, strings.ToLower(rand.Text()))
 }

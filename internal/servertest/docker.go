@@ -25,13 +25,13 @@ func startRedisContainer(ctx context.Context) (server, error) {
 func startPostgresContainer(ctx context.Context) (server, error) {
 	return startContainer(ctx, postgresImage, "5432/tcp", "postgres://postgres:postgres@%s/postgres?sslmode=disable",
 		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": "postgres", "TIMESCALEDB_TELEMETRY": "off"}),
-		// The image starts its server twice: to set it up, on a socket alone, and for good.
+		// The image starts its server twice: first for the setup, on a Unix socket only.
 		testcontainers.WithWaitStrategyAndDeadline(startTimeout,
 			wait.ForLog("database system is ready to accept connections").WithOccurrence(2),
 			wait.ForListeningPort("5432/tcp")))
 }
 
-// startContainer runs image. url gets the address that leads to port.
+// startContainer runs image and returns its server. url is a format for the address of port.
 func startContainer(ctx context.Context, image, port, url string, options ...testcontainers.ContainerCustomizer) (server, error) {
 	if err := dockerAnswers(ctx); err != nil {
 		return server{}, fmt.Errorf("no Docker engine: %w", err)

@@ -10,11 +10,10 @@ import (
 	"time"
 )
 
-// TimescaleDB starts a PostgreSQL 17 with TimescaleDB, compiled to WebAssembly, for this test alone and
-// returns the URL of its one, empty database. It is there whatever else the machine lacks, so that
-// migrations and statements always meet a real hypertable. It is no server to measure: it has one
-// backend, connections take turns with their transactions, and settings in the URL do nothing
-// (test/timescale/server.mjs).
+// TimescaleDB starts a PostgreSQL 17 with TimescaleDB, compiled to WebAssembly, for one test and returns
+// the URL of its only, empty database. It needs only Node.js, so that migrations and statements are always
+// tested on a real hypertable. It is not suitable for measurements: it has one backend, connections take
+// turns with their transactions, and settings in the URL have no effect (test/timescale/server.mjs).
 func TimescaleDB(t testing.TB) string {
 	t.Helper()
 	dir := npmProject(t)
@@ -36,7 +35,7 @@ func TimescaleDB(t testing.TB) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start TimescaleDB: %v: install Node.js 20 or later", err)
 	}
-	kill := time.AfterFunc(startTimeout, func() { _ = cmd.Process.Kill() }) // ends the read below
+	kill := time.AfterFunc(startTimeout, func() { _ = cmd.Process.Kill() }) // unblocks the read below
 	defer kill.Stop()
 	var port int
 	if _, err := fmt.Fscanf(stdout, "ready %d\n", &port); err != nil {
@@ -44,7 +43,7 @@ func TimescaleDB(t testing.TB) string {
 		t.Fatalf("start TimescaleDB: %v: %v: %s", err, cmd.Wait(), &stderr)
 	}
 	t.Cleanup(func() {
-		_ = stdin.Close() // which ends it; whether it did shows in Wait
+		_ = stdin.Close() // ends the process; Wait returns its error
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("stop TimescaleDB: %v: %s", err, &stderr)
 		}
@@ -62,7 +61,8 @@ func Dbmate(t testing.TB) string {
 	return path
 }
 
-// npmProject is test/timescale. Tests run in the directory of their package, somewhere in the module.
+// npmProject returns the path of test/timescale. It searches for go.mod upwards, because tests run in the
+// directory of their package.
 func npmProject(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()

@@ -28,7 +28,7 @@ func TestTimescaleDB_UpsertsIntoACompressedChunk(t *testing.T) {
 	exec("SELECT create_hypertable('fixes', by_range('ts', interval '1 day'), create_default_indexes => false)")
 	exec("ALTER TABLE fixes SET (timescaledb.enable_columnstore, timescaledb.segmentby = 'device', timescaledb.orderby = 'ts DESC')")
 
-	// Over 64 KiB in one message, and more than one segment of TCP.
+	// One message of more than 64 KiB, in more than one TCP segment.
 	const n = 5000
 	devices, times, speeds := make([]string, n), make([]time.Time, n), make([]float32, n)
 	for i := range n {

@@ -7,7 +7,8 @@ import (
 	"processor/internal/sandbox"
 )
 
-// NewRedis starts a server for this test alone, from this machine's binaries, and stops it with the test.
+// NewRedis starts a server that only this test uses, from this machine's binaries. It is stopped when the
+// test ends.
 func NewRedis(t testing.TB, options sandbox.RedisOptions) *sandbox.Redis {
 	t.Helper()
 	redis, err := sandbox.StartRedis(t.Context(), options)
@@ -18,8 +19,8 @@ func NewRedis(t testing.TB, options sandbox.RedisOptions) *sandbox.Redis {
 	return redis
 }
 
-// NewPostgres starts a server for this test alone, from this machine's binaries, and stops it with the
-// test. extraConf are lines of postgresql.conf.
+// NewPostgres starts a server that only this test uses, from this machine's binaries. It is stopped when
+// the test ends. extraConf are lines of postgresql.conf.
 func NewPostgres(t testing.TB, extraConf ...string) *sandbox.Postgres {
 	t.Helper()
 	postgres, err := sandbox.StartPostgres(t.Context(), sandbox.PostgresOptions{ExtraConf: extraConf})

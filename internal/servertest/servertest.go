@@ -1,12 +1,13 @@
-// Package servertest gives integration tests their servers: real ones, one set for the tests of a
-// package, started when a test first asks.
+// Package servertest provides real servers for integration tests: one Redis and one PostgreSQL for all
+// tests of a package, started on first use.
 //
-// They come from, in this order: the environment (TEST_REDIS_URL, TEST_DATABASE_URL); containers, where
-// a Docker engine answers; this machine's binaries, through package sandbox. Where there are none the
-// test fails and says what to install. It never skips.
+// The servers come from the first available source: the environment (TEST_REDIS_URL, TEST_DATABASE_URL);
+// containers, if a Docker engine answers; this machine's binaries, through package sandbox. If none is
+// available, the test fails with a message that says what to install. It never skips.
 //
-// Tests share a server and nothing on it: each has a stream name and a database of its own. A test that
-// stops, kills or pauses a server starts one for itself, with [NewRedis] or [NewPostgres].
+// Tests share a server but no data: each test uses its own stream name ([StreamName]) and database
+// ([Database]). A test that stops, kills or pauses a server starts a private one with [NewRedis] or
+// [NewPostgres]. [TimescaleDB] starts a PostgreSQL with TimescaleDB on every machine.
 package servertest
 
 import (
@@ -26,20 +27,20 @@ const (
 	stopTimeout  = time.Minute
 )
 
-// servers are those of this test binary. They are package state because the tests of a package share
-// nothing else: TestMain cannot hand them a value.
+// servers are the servers of this test binary. They are package state, because TestMain cannot pass values
+// to tests.
 var servers struct {
 	redis, postgres shared
 }
 
-// server is one that runs, wherever it came from.
+// server is a running server from any source. stop is nil if the server was given by URL.
 type server struct {
 	url         string
 	timescaleDB bool
 	stop        func(context.Context) error
 }
 
-// shared is a server that starts once, on first use.
+// shared is a server that is started once, on first use.
 type shared struct {
 	once   sync.Once
 	server server
@@ -66,10 +67,10 @@ func (s *shared) stop(ctx context.Context) error {
 	return s.server.stop(ctx)
 }
 
-// Main is the body of a package's TestMain. It runs the tests, stops the servers that they used, fails
-// where goroutines are left then (goleak, with options), and exits.
+// Main is the body of a package's TestMain. It runs the tests, stops the servers that they used, fails if
+// goroutines are left (goleak, with options), and exits.
 func Main(m *testing.M, options ...goleak.Option) {
-	// The connection that lets testcontainers' reaper outlive a killed test.
+	// testcontainers keeps a connection to its reaper, which removes containers after a killed test.
 	options = append(options, goleak.IgnoreAnyFunction("github.com/testcontainers/testcontainers-go.(*Reaper).connect.func1"))
 	goleak.VerifyTestMain(runner(func() int {
 		code := m.Run()
@@ -83,18 +84,18 @@ func Main(m *testing.M, options ...goleak.Option) {
 	}), options...)
 }
 
-// runner is what goleak wants of a [testing.M].
+// runner implements the method of [testing.M] that goleak needs.
 type runner func() int
 
 func (r runner) Run() int { return r() }
 
-// Redis returns the URL of the package's Redis server. Take keys from [StreamName], and flush nothing.
+// Redis returns the URL of the package's Redis server. Use keys from [StreamName], and do not flush.
 func Redis(t testing.TB) string {
 	t.Helper()
 	return servers.redis.get(t, startRedis).url
 }
 
-// HasTimescaleDB reports whether databases of [Database] can have TimescaleDB.
+// HasTimescaleDB reports whether TimescaleDB can be enabled in databases of [Database].
 func HasTimescaleDB(t testing.TB) bool {
 	t.Helper()
 	return servers.postgres.get(t, startPostgres).timescaleDB

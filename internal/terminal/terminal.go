@@ -1,4 +1,4 @@
-// Package terminal tells what a program may do with its input and output.
+// Package terminal reports the capabilities of a program's input and output.
 package terminal
 
 import (
@@ -13,18 +13,18 @@ func Is(rw any) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// MovesCursor reports whether a writer is a terminal whose cursor can be moved, which TERM=dumb says it
-// cannot.
+// MovesCursor reports whether a writer is a terminal whose cursor can be moved: TERM is not dumb.
 func MovesCursor(w any) bool {
 	return Is(w) && os.Getenv("TERM") != "dumb"
 }
 
-// Colours reports whether a writer is a terminal that may be coloured: NO_COLOR (no-color.org) is empty.
+// Colours reports whether a writer is a terminal on which colours are wanted: NO_COLOR (no-color.org) is
+// empty.
 func Colours(w any) bool {
 	return MovesCursor(w) && os.Getenv("NO_COLOR") == ""
 }
 
-// Size returns the columns and rows of a terminal, 80 and 24 where it knows none, as on a serial line.
+// Size returns the columns and rows of a terminal, or 80 and 24 if they are unknown, as on a serial line.
 func Size(w any) (cols, rows int) {
 	if file, ok := w.(*os.File); ok {
 		cols, rows, err := term.GetSize(int(file.Fd()))

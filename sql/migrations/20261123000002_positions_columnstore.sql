@@ -1,36 +1,36 @@
--- Chunks older than a week become columnar: about a tenth of the size, and a device's track
--- is read from one segment. Late positions still land there: an upsert into a compressed
--- chunk is right from TimescaleDB 2.18.1 on.
+-- Moves chunks older than 7 days to the columnstore: they need about a tenth of the space, and
+-- the track of a device is read from one segment. Late positions are still inserted: upserts
+-- into a compressed chunk are correct since TimescaleDB 2.18.1.
 
 -- migrate:up
 
--- The columnstore belongs to TimescaleDB's community licence. Where that is absent (plain
--- PostgreSQL, or the Apache-only build) this migration does nothing.
+-- The columnstore requires TimescaleDB's community licence. Without it (plain PostgreSQL, or
+-- the Apache-only build) this migration does nothing.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')
        OR current_setting('timescaledb.license', TRUE) IS DISTINCT FROM 'timescale' THEN
-        RAISE NOTICE 'no TimescaleDB community licence here: positions stays a row store';
+        RAISE NOTICE 'TimescaleDB community licence not active: columnstore policy not created';
         RETURN;
     END IF;
 
-    -- Segments by device and newest first within one: the order of the query that matters.
+    -- Segments by device, newest row first: the order of the main query.
     ALTER TABLE positions SET (
         timescaledb.enable_columnstore = TRUE,
         timescaledb.segmentby = 'device_id',
         timescaledb.orderby = 'ts DESC'
     );
 
-    -- After 7 days: trackers that were out of coverage deliver late, and writing into a row
-    -- store is cheaper.
+    -- After 7 days, because trackers without coverage deliver late, and writes into the
+    -- rowstore are cheaper.
     CALL add_columnstore_policy('positions', after => INTERVAL '7 days');
 END
 $$;
 
 -- migrate:down
 
--- Columnar chunks are turned back one by one, which rewrites them: on a large table this
--- takes time and the disk space of the rows.
+-- Converts compressed chunks back to the rowstore one by one. On a large table this takes
+-- time, and disk space for the uncompressed rows.
 DO $$
 DECLARE
     chunk record;

@@ -1,4 +1,4 @@
--- For sqlc alone: dbmate's own table, as its PostgreSQL driver makes it. Never run on a server.
+-- For sqlc only: dbmate's table, as its PostgreSQL driver creates it. Never executed on a server.
 
 CREATE TABLE processor_schema_migrations (
     version varchar PRIMARY KEY

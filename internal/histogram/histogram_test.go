@@ -1,4 +1,4 @@
-package observe
+package histogram
 
 import (
 	"bytes"
@@ -43,10 +43,10 @@ func TestHistogram_AddAndSince(t *testing.T) {
 	require.Equal(t, Histogram{bounds, []uint64{0, 3}, 4}, after.Since(before))
 	require.Equal(t, before, Histogram{}.Add(before))
 	require.Equal(t, after, after.Since(Histogram{}))
-	require.Equal(t, Histogram{bounds, []uint64{1, 2}, 3}, before, "operands stay as they were")
+	require.Equal(t, Histogram{bounds, []uint64{1, 2}, 3}, before, "operands are unchanged")
 }
 
-func TestReadHistogram_FromARegistryAndAScrape(t *testing.T) {
+func TestRead_FromARegistryAndAScrape(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	observed := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seconds", Help: "Help.", Buckets: []float64{1, 2}})
 	reg.MustRegister(observed)
@@ -63,6 +63,6 @@ func TestReadHistogram_FromARegistryAndAScrape(t *testing.T) {
 	require.NoError(t, err)
 
 	want := Histogram{[]float64{1, 2}, []uint64{1, 3}, 4}
-	require.Equal(t, want, ReadHistogram(gathered[0].GetMetric()[0].GetHistogram()))
-	require.Equal(t, want, ReadHistogram(scraped["seconds"].GetMetric()[0].GetHistogram()))
+	require.Equal(t, want, Read(gathered[0].GetMetric()[0].GetHistogram()))
+	require.Equal(t, want, Read(scraped["seconds"].GetMetric()[0].GetHistogram()))
 }
