@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var docs = []string{"docs/operations.md", "docs/runbook.md", "docs/security.md", "docs/sql.md"}
+var docs = []string{"docs/configuration.md", "docs/operations.md", "docs/runbook.md", "docs/security.md", "docs/sql.md"}
 
 // anchorsOf lists the anchors of a page's headings, as Gitea and GitHub generate them.
 func anchorsOf(t *testing.T, page string) []string {
