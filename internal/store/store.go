@@ -40,7 +40,7 @@ type Options struct {
 	Events Events
 }
 
-// Events are the store's calls to whoever counts.
+// Events are the store's calls for metrics.
 type Events struct {
 	// Wrote: rows were committed by one transaction, over one of the paths.
 	Wrote func(path string, rows int, took time.Duration)
