@@ -63,7 +63,7 @@ type Store struct {
 	verdict atomic.Pointer[error] // why nothing may be written; nil where writing is allowed
 }
 
-// CheckURL tells what is wrong with a database URL, without its password.
+// CheckURL returns what is wrong with a database URL, without its password.
 func CheckURL(databaseURL string) error {
 	config, err := schema.Config(databaseURL)
 	if err != nil {
