@@ -17,6 +17,11 @@ func SourcesKey(stream string) string { return DeadKey(stream) + ":sources" }
 // CountedKey names the string that holds the last reliable entries-read of the group.
 func CountedKey(stream string) string { return beside(stream, ":counted") }
 
+// Keys lists the keys that this service keeps for a stream, the stream itself first. All are in its slot.
+func Keys(stream string) []string {
+	return []string{stream, DeadKey(stream), SourcesKey(stream), CountedKey(stream), PoisonKey(stream)}
+}
+
 func beside(stream, suffix string) string {
 	if tag, tagged := hashTag(stream); tagged && tag != "" {
 		return stream + suffix
