@@ -28,8 +28,8 @@ type BuildInfo struct {
 // observes them directly; all are safe for concurrent use. Label values must be valid UTF-8 and
 // bounded: never a device.
 //
-// A counter with a label shows no series before its first use. The package that defines a closed set of
-// values (error classes, reasons of dead letters) calls WithLabelValues once for each at the start, so that
+// A counter with a label shows no series before its first use. Whoever owns the closed set of values
+// (error classes, reasons of dead letters) calls WithLabelValues once for each at the start, so that
 // rate() sees the first increment; SetStream does it for the stream labels.
 type Metrics struct {
 	BatchPositions prometheus.Histogram     // positions handed to one write
