@@ -133,7 +133,7 @@ func (w *worker) write(work context.Context, b *batch) error {
 		batch.Attempted = func() { b.mark.unset(work) }
 	}
 	result, err := w.writer.Write(work, batch)
-	// After an error too: these rows are committed, and whoever is given their entries again finds them.
+	// After an error too: these rows are committed, and the next delivery of their entries finds them.
 	ledger := w.pipeline.Ledger
 	ledger.Settle(observe.Inserted, result.Inserted)
 	ledger.Settle(observe.Merged, result.Merged)
