@@ -36,6 +36,9 @@ type Metrics struct {
 	TrimmedUnread  *prometheus.CounterVec // {stream}
 	LostPending    *prometheus.CounterVec // {stream}
 
+	ListenerDropped *prometheus.CounterVec // {listener}: rows
+	ListenerPanics  *prometheus.CounterVec // {listener}
+
 	entryDelay, positionDelay prometheus.Histogram
 
 	streamLag, streamPending, streamOldestPending, streamLength, streamAdded, deadLetterLength, streamTrimReaches *prometheus.GaugeVec
@@ -69,6 +72,11 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 			"Entries trimmed from the stream before they were read. Worry at any growth: these positions are lost.", "stream"),
 		LostPending: counterVec("lost_pending_total",
 			"Pending entries whose payload was trimmed before they were written. Worry at any growth: these positions are lost.", "stream"),
+
+		ListenerDropped: counterVec("listener_dropped_total",
+			"Committed rows that a listener was not told of, because it had fallen behind or the worker stopped. Worry at any growth: the rows are stored, and what the listener makes of them has gaps.", "listener"),
+		ListenerPanics: counterVec("listener_panics_total",
+			"Calls of a listener that panicked. Worry at any growth: the rows are stored, and what the listener makes of them has gaps.", "listener"),
 
 		entryDelay: histogram("entry_delay_seconds",
 			"Seconds from XADD to commit, by the clocks of Redis and of this host. Worry when p99 passes 1 s without a backlog.",
@@ -108,7 +116,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 	err := m.register(
 		ledger, buildInfo,
 		m.BatchPositions, m.BatchWrite, m.WriteErrors, m.CommitUnknown, m.AckErrors, m.DeadLetters, m.Claimed,
-		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.entryDelay, m.positionDelay,
+		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.ListenerDropped, m.ListenerPanics, m.entryDelay, m.positionDelay,
 		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.streamAdded, m.deadLetterLength, m.streamTrimReaches,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

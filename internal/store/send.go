@@ -33,7 +33,8 @@ var errWrongPath = errors.New("rows cannot be written by COPY or a plain insert"
 // sent says what one statement, or several that are one transaction, did with rows.
 type sent struct {
 	inserted, merged int
-	watched          bool // the counts prove nothing, see MissingPositions
+	watched          bool      // the counts prove nothing, see MissingPositions
+	fresh            [][]int32 // in a search: rows that were certainly not there before
 }
 
 func (s *sent) add(other sent) {

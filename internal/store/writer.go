@@ -69,7 +69,7 @@ func (w *Writer) next(ctx context.Context, k *work, pause *backoff.ExponentialBa
 	for i := range r.found {
 		r.found[i].suspected = w.suspected(r.found[i].why, r.found[i].err)
 	}
-	k.add(r)
+	k.add(s, r)
 	a := answerTo(r.err, s.path)
 	w.note(k, &s, a, r.err)
 	switch decide(s, a, k.know()) {
