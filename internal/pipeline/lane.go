@@ -23,6 +23,11 @@ type lane struct {
 
 	flight // batches handed to workers
 	waiting
+	sources
+}
+
+// sources are where a lane's entries come from.
+type sources struct {
 	new    newEntries
 	own    ownEntries
 	claims claims
@@ -30,7 +35,7 @@ type lane struct {
 
 // incidents are what may fail in a lane.
 type incidents struct {
-	read, replies, acknowledge, deadLetters, parked, poison *observe.Incident
+	read, replies, claims, acknowledge, deadLetters, parked, poison *observe.Incident
 }
 
 func (p *Pipeline) newLane(c *stream.Consumer, shared chan<- *batch) *lane {
@@ -63,6 +68,9 @@ func (l *lane) newIncidents() incidents {
 			Began: "stream cannot be read; retrying", Ended: "stream is read again"}),
 		replies: of(observe.IncidentOptions{Name: observe.Replies, Grace: observe.Grace,
 			Began: "reply broke off; asking for fewer entries", Ended: "replies arrive whole again"}),
+		claims: of(observe.IncidentOptions{Name: observe.Claims, Grace: observe.Grace,
+			Began: "Redis refuses commands about pending entries; new entries are read, and it is tried again",
+			Ended: "pending entries can be claimed again"}),
 		acknowledge: of(observe.IncidentOptions{Name: observe.Acknowledge, Grace: observe.Grace, Errors: acks,
 			Began: "entries cannot be acknowledged; retrying", Ended: "entries are acknowledged again"}),
 		deadLetters: of(observe.IncidentOptions{Name: observe.DeadLetter, Grace: observe.Grace, Errors: acks,
@@ -89,9 +97,11 @@ func (l *lane) read(ctx, work context.Context) {
 			return
 		}
 		l.loop.Beat()
-		if l.readLess(err) {
+		switch {
+		case errors.Is(err, stream.ErrUncounted):
+		case l.readLess(err):
 			pause.Reset()
-		} else {
+		default:
 			l.failed(err)
 			if retry.Sleep(ctx, pause.NextBackOff()) != nil {
 				return
@@ -155,6 +165,11 @@ func (l *lane) readUntilError(ctx, work context.Context, worked func()) error {
 		return err
 	}
 	for l.mayRead(ctx) {
+		if l.own.assess {
+			if err := l.own.readAll(ctx, work); err != nil {
+				return err
+			}
+		}
 		moreClaims, err := l.claims.claim(ctx, work)
 		if err != nil {
 			return err
