@@ -114,7 +114,7 @@ func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int) (int
 	if !time.Now().Before(c.countsFrom) {
 		n, err := c.readInto(ctx, batch, c.query(count, execDepth, c.countedRead(count)...), c.parseCounted)
 		switch {
-		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "ERR"):
+		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "EXECABORT"), redis.HasErrorPrefix(err, "ERR"):
 			c.countsFrom = time.Now().Add(uncountedFor)
 			return 0, fmt.Errorf("%w: %w", ErrUncounted, err)
 		case !redis.HasErrorPrefix(err, "OOM"):
