@@ -5,6 +5,7 @@
 //	worker.go       the life of a batch: decode, write, observe, acknowledge, dead-letter
 //	finish.go       what Redis is told at the end: XACK, dead letters
 //	lane.go         everything of one stream; its reading loop
+//	incidents.go    what may fail in a lane
 //	new.go, own.go, claim.go   the three sources of entries
 //	parked.go       entries that wait for a later attempt
 //	retry.go, alone.go         those attempts
