@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"processor/internal/fleet"
@@ -151,7 +150,7 @@ func (d *demo) compare(ctx context.Context) error {
 
 // countRows opens a new store, because the worker's is closed at this point.
 func countRows(ctx context.Context, databaseURL string) (int64, error) {
-	s, err := store.Open(ctx, databaseURL, store.Options{Logger: slog.New(slog.DiscardHandler)})
+	s, err := store.Open(ctx, databaseURL, store.Options{})
 	if err != nil {
 		return 0, err
 	}

@@ -12,7 +12,10 @@ import (
 )
 
 // unwatched are metrics that neither the dashboard nor a rule uses, each with the reason.
-var unwatched = map[string]string{}
+var unwatched = map[string]string{
+	"processor_listener_dropped_total": "no worker has a listener yet",
+	"processor_listener_panics_total":  "no worker has a listener yet",
+}
 
 // described is a prometheus.Registerer that records registered metrics. A registry only knows existing
 // series, and a vector has none before its first label values are set.

@@ -62,7 +62,24 @@ func New(capacity int) (*Cache, error) {
 
 // Observe updates the cache with committed positions, seen at now. It copies: the caller may reuse the
 // positions and their memory. It is fastest if positions are sorted by device.
-func (c *Cache) Observe(now time.Time, positions []position.Position) {
+func (c *Cache) Observe(now time.Time, positions []position.Position) { c.observe(now, positions, nil) }
+
+// ObserveEach is Observe, and returns for each position the newest fix of its device that was observed before
+// it; nil where there was none since the device entered the cache.
+func (c *Cache) ObserveEach(now time.Time, positions []position.Position) []*Fix {
+	previous := make([]*Fix, len(positions))
+	fixes := make([]Fix, len(positions))
+	c.observe(now, positions, func(i int, state *State) {
+		if state.PositionCountSession > 0 {
+			fixes[i] = state.LastPosition
+			previous[i] = &fixes[i]
+		}
+	})
+	return previous
+}
+
+// observe calls before, where set, with the state before each position.
+func (c *Cache) observe(now time.Time, positions []position.Position, before func(i int, state *State)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var state *State
@@ -71,6 +88,9 @@ func (c *Cache) Observe(now time.Time, positions []position.Position) {
 		// A batch is sorted by device, so a run of positions needs one lookup.
 		if i == 0 || p.DeviceID != positions[i-1].DeviceID {
 			state = c.touch(p.DeviceID)
+		}
+		if before != nil {
+			before(i, state)
 		}
 		if now.After(state.LastSeen) { // writers may arrive in a different order than they read the clock
 			state.LastSeen = now

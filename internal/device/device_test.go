@@ -47,6 +47,22 @@ func TestNew_NeedsRoom(t *testing.T) {
 	require.EqualError(t, err, "device cache for 0 devices: must provide a positive size")
 }
 
+// What was observed before a position, of this call or an earlier one, whatever its fix time.
+func TestCache_ObserveEach(t *testing.T) {
+	c := newCache(t, 10)
+	c.Observe(seen, []position.Position{at("a", 5, 1)})
+	fix := func(seconds int, lat float64) *Fix {
+		return &Fix{Timestamp: noon.Add(time.Duration(seconds) * time.Second), Latitude: lat}
+	}
+	batch := []position.Position{at("a", 9, 2), at("b", 1, 3), at("a", 7, 4), at("b", 2, 5), at("a", 10, 6)}
+	require.Equal(t, []*Fix{fix(5, 1), nil, fix(9, 2), fix(1, 3), fix(9, 2)}, c.ObserveEach(seen, batch))
+	require.Equal(t, map[string]State{
+		"a": {LastPosition: *fix(10, 6), LastSeen: seen, PositionCountSession: 4},
+		"b": {LastPosition: *fix(2, 5), LastSeen: seen, PositionCountSession: 2},
+	}, states(c))
+	require.Empty(t, c.ObserveEach(seen, nil))
+}
+
 func TestCache_Observe(t *testing.T) {
 	fix := func(seconds int, lat float64) Fix {
 		return Fix{Timestamp: noon.Add(time.Duration(seconds) * time.Second), Latitude: lat}

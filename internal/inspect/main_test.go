@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -49,7 +48,6 @@ func ask(t testing.TB, url, query string) []string {
 }
 
 func open(t testing.TB, url string, opts store.Options) *store.Store {
-	opts.Logger = slog.New(slog.DiscardHandler)
 	s, err := store.Open(t.Context(), url, opts)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)

@@ -144,16 +144,16 @@ func (h *Health) setUnlessEnded(ctx context.Context, name string, err error) {
 // Fail marks the condition name as failing because of err, until Recover. Repeated calls keep the time
 // of the first and the error of the last. A nil err is a Recover. Neither is logged: the caller knows
 // more about it, and says it once.
-func (h *Health) Fail(name string, err error) { h.set(name, err) }
+func (h *Health) Fail(name ConditionName, err error) { h.set(string(name), err) }
 
 // Recover marks the condition name as met. A first call makes it show in /readyz.
-func (h *Health) Recover(name string) { h.set(name, nil) }
+func (h *Health) Recover(name ConditionName) { h.set(string(name), nil) }
 
 // Failing reports whether the probe or condition name is known to fail.
-func (h *Health) Failing(name string) bool {
+func (h *Health) Failing(name ConditionName) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := h.checks[name]
+	c := h.checks[string(name)]
 	return c != nil && c.state == failing
 }
 

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,11 +16,13 @@ const Grace = 10 * time.Second
 // ConditionName names a condition in /readyz and in processor_check_ok.
 type ConditionName string
 
-// Conditions. All but Writes and Progress stand before the name of a stream; see OfStream.
+// Conditions. All but the first three stand before the name of a stream; see OfStream.
 const (
 	Writes      ConditionName = "writes"
 	Progress    ConditionName = "progress"
+	Listening   ConditionName = "listener"
 	Reading     ConditionName = "stream"
+	Claims      ConditionName = "claims"
 	Replies     ConditionName = "replies"
 	Monitor     ConditionName = "monitor"
 	Acknowledge ConditionName = "acknowledge"
@@ -38,6 +41,8 @@ type IncidentOptions struct {
 	Name ConditionName
 	// Grace is how long it may fail before the service is not ready; 0 is at once.
 	Grace time.Duration
+	// Harmless: it is only logged.
+	Harmless bool
 	// Began is logged as a warning when it begins to fail, Ended when it has recovered.
 	Began, Ended string
 	// Errors, where set, counts every failure.
@@ -53,16 +58,21 @@ type Incident struct {
 	logger  *slog.Logger
 
 	mu    sync.Mutex
-	since time.Time // zero while it does not fail
+	since time.Time       // zero while it does not fail
+	kinds map[string]bool // those that are logged
 }
 
 // NewIncident returns an Incident that does not fail.
 func (h *Health) NewIncident(logger *slog.Logger, options IncidentOptions) *Incident {
-	return &Incident{options: options, health: h, logger: logger}
+	return &Incident{options: options, health: h, logger: logger, kinds: map[string]bool{}}
 }
 
 // Fail notes a failure: the first one, or that it still fails. The attributes are logged with the first.
-func (i *Incident) Fail(err error, attrs ...any) {
+func (i *Incident) Fail(err error, attrs ...any) { i.FailAs("", false, err, attrs...) }
+
+// FailAs is Fail where there are several kinds of failure: each is logged once until it recovers, and
+// stands before the error in /readyz. An urgent one has no grace period.
+func (i *Incident) FailAs(kind string, urgent bool, err error, attrs ...any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.options.Errors != nil {
@@ -70,11 +80,18 @@ func (i *Incident) Fail(err error, attrs ...any) {
 	}
 	if i.since.IsZero() {
 		i.since = time.Now()
+	}
+	if !i.kinds[kind] {
+		i.kinds[kind] = true
 		i.logger.Warn(i.options.Began, append([]any{"error", err}, attrs...)...)
 	}
-	if time.Since(i.since) >= i.options.Grace {
-		i.health.Fail(string(i.options.Name), err)
+	if i.options.Harmless || !urgent && time.Since(i.since) < i.options.Grace {
+		return
 	}
+	if kind != "" {
+		err = fmt.Errorf("%s: %w", kind, err)
+	}
+	i.health.Fail(i.options.Name, err)
 }
 
 // Recover notes that it works. It changes nothing while the condition does not fail.
@@ -86,8 +103,9 @@ func (i *Incident) Recover() {
 	}
 	i.logger.Info(i.options.Ended, "after", time.Since(i.since).Round(time.Millisecond).String())
 	i.since = time.Time{}
-	if i.health.Failing(string(i.options.Name)) {
-		i.health.Recover(string(i.options.Name))
+	clear(i.kinds)
+	if i.health.Failing(i.options.Name) {
+		i.health.Recover(i.options.Name)
 	}
 }
 

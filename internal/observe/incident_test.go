@@ -57,6 +57,37 @@ func TestIncident_ReportsOnce(t *testing.T) {
 	}
 }
 
+// Each kind is logged once until it is over, and an urgent one has no grace period.
+func TestIncident_HasKinds(t *testing.T) {
+	var log bytes.Buffer
+	h := NewHealth(nil, HealthOptions{})
+	i := h.NewIncident(NewLogger(&log, slog.LevelInfo), IncidentOptions{Name: Writes, Grace: Grace, Began: "it fails", Ended: "it works again"})
+	for range 2 {
+		i.FailAs("unavailable", false, errors.New("refused"))
+		require.True(t, h.Readiness().Ready)
+	}
+	i.FailAs("schema", true, errors.New("no table"))
+	require.Equal(t, "schema: no table", h.Readiness().Checks["writes"].Error)
+	i.FailAs("unavailable", false, errors.New("refused"))
+	i.Recover()
+	require.True(t, h.Readiness().Ready)
+	i.FailAs("schema", true, errors.New("no table"))
+	require.False(t, h.Readiness().Ready)
+	i.Recover()
+	require.Equal(t, []string{"warn it fails", "warn it fails", "info it works again", "warn it fails", "info it works again"}, levels(t, &log))
+}
+
+// What is harmless is logged, and the service stays ready.
+func TestIncident_MayBeHarmless(t *testing.T) {
+	var log bytes.Buffer
+	h := NewHealth(nil, HealthOptions{})
+	i := h.NewIncident(NewLogger(&log, slog.LevelInfo), IncidentOptions{Name: Listening, Harmless: true, Began: "it fails", Ended: "it works again"})
+	i.Fail(errors.New("slow"))
+	require.Empty(t, h.Readiness().Checks)
+	i.Recover()
+	require.Equal(t, []string{"warn it fails", "info it works again"}, levels(t, &log))
+}
+
 func levels(t *testing.T, log *bytes.Buffer) (found []string) {
 	t.Helper()
 	for line := range strings.Lines(log.String()) {

@@ -10,13 +10,6 @@ import (
 
 const namespace = "processor"
 
-// Values of the label `path` of Metrics.BatchWrite.
-const (
-	PathCopy   = "copy"
-	PathInsert = "insert"
-	PathUpsert = "upsert"
-)
-
 // BuildInfo is what the binary was built from, for processor_build_info and `processor version`.
 type BuildInfo struct {
 	Version   string // a release tag, else what go build derives: a pseudo-version, or "(devel)"
@@ -28,8 +21,8 @@ type BuildInfo struct {
 // observes them directly; all are safe for concurrent use. Label values must be valid UTF-8 and
 // bounded: never a device.
 //
-// A counter with a label shows no series before its first use. Whoever owns the closed set of values
-// (error classes, reasons of dead letters) calls WithLabelValues once for each at the start, so that
+// A counter with a label shows no series before its first use. The package that owns the closed set of values
+// (error classes, reasons of dead letters, paths of a write) calls WithLabelValues once for each at the start, so that
 // rate() sees the first increment; SetStream does it for the stream labels.
 type Metrics struct {
 	BatchPositions prometheus.Histogram     // positions handed to one write
@@ -42,6 +35,9 @@ type Metrics struct {
 	GroupRecreated *prometheus.CounterVec // {stream}
 	TrimmedUnread  *prometheus.CounterVec // {stream}
 	LostPending    *prometheus.CounterVec // {stream}
+
+	ListenerDropped *prometheus.CounterVec // {listener}: rows
+	ListenerPanics  *prometheus.CounterVec // {listener}
 
 	entryDelay, positionDelay prometheus.Histogram
 
@@ -77,6 +73,11 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 		LostPending: counterVec("lost_pending_total",
 			"Pending entries whose payload was trimmed before they were written. Worry at any growth: these positions are lost.", "stream"),
 
+		ListenerDropped: counterVec("listener_dropped_total",
+			"Committed rows that a listener was not told of, because it had fallen behind or the worker stopped. Worry at any growth: the rows are stored, and what the listener makes of them has gaps.", "listener"),
+		ListenerPanics: counterVec("listener_panics_total",
+			"Calls of a listener that panicked. Worry at any growth: the rows are stored, and what the listener makes of them has gaps.", "listener"),
+
 		entryDelay: histogram("entry_delay_seconds",
 			"Seconds from XADD to commit, by the clocks of Redis and of this host. Worry when p99 passes 1 s without a backlog.",
 			// Fine below 50 ms, where a worker without a backlog is: quantiles are read from it.
@@ -102,10 +103,6 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 
 		reg: reg,
 	}
-	m.BatchWrite.WithLabelValues(PathCopy)
-	m.BatchWrite.WithLabelValues(PathInsert)
-	m.BatchWrite.WithLabelValues(PathUpsert)
-
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace,
 		Name:      "build_info",
@@ -119,7 +116,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 	err := m.register(
 		ledger, buildInfo,
 		m.BatchPositions, m.BatchWrite, m.WriteErrors, m.CommitUnknown, m.AckErrors, m.DeadLetters, m.Claimed,
-		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.entryDelay, m.positionDelay,
+		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.ListenerDropped, m.ListenerPanics, m.entryDelay, m.positionDelay,
 		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.streamAdded, m.deadLetterLength, m.streamTrimReaches,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -22,22 +22,25 @@ type claims struct {
 // database, or while this worker has more to park than fits. It reports whether there are further pages.
 func (c *claims) claim(ctx, work context.Context) (more bool, err error) {
 	l := c.lane
-	idle := l.pipeline.Options.ClaimIdle
 	if time.Now().Before(c.at) || !l.pipeline.Store.Healthy() || l.returned.Load() > 0 {
 		return false, nil
 	}
 	if c.cursor.AtBeginning() {
 		c.renew(ctx)
 	}
-	claimed, err := l.consumer.Claim(ctx, idle, c.cursor, l.new.size.count(0, 0))
+	claimed, err := c.take(ctx)
+	if l.refused(err) {
+		c.cursor, c.at = stream.Cursor{}, l.claimTime()
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
+	l.incidents.claims.Recover()
 	c.cursor = claimed.Next
 	more = !c.cursor.AtBeginning()
 	if !more {
-		// Between a quarter and three quarters of ClaimIdle, so that replicas take turns.
-		c.at = time.Now().Add(idle/4 + rand.N(idle/2+1))
+		c.at = l.claimTime()
 	}
 	held := l.held()
 	l.reportTrimmed(claimed.Trimmed, held)
@@ -49,6 +52,31 @@ func (c *claims) claim(ctx, work context.Context) (more bool, err error) {
 	l.logger.Info("entries that were pending for too long are taken over", "entries", len(b.Entries))
 	l.new.size.observe(len(claimed.Entries), claimed.Bytes)
 	return more, l.handRedelivered(ctx, work, b, true)
+}
+
+// take claims one page, where its deliveries can be counted: a claim is one itself.
+func (c *claims) take(ctx context.Context) (stream.Claimed, error) {
+	l := c.lane
+	if err := l.mayAssess(ctx); err != nil {
+		return stream.Claimed{}, err
+	}
+	return l.consumer.Claim(ctx, l.pipeline.Options.ClaimIdle, c.cursor, l.new.size.count(0, 0))
+}
+
+// claimTime is the next one: between a quarter and three quarters of ClaimIdle, so that replicas take turns.
+func (l *lane) claimTime() time.Time {
+	idle := l.pipeline.Options.ClaimIdle
+	return time.Now().Add(idle/4 + rand.N(idle/2+1))
+}
+
+// refused reports whether err is Redis's refusal of a command about pending entries, such as a missing right,
+// and notes it. New entries are read all the same, and it is tried again at the next claim time.
+func (l *lane) refused(err error) bool {
+	if !stream.Refused(err) {
+		return false
+	}
+	l.incidents.claims.Fail(err)
+	return true
 }
 
 // renew keeps this worker from claiming what it has in memory, which would count as a delivery. It claims

@@ -100,6 +100,7 @@ func (f *finisher) deadLetter(work context.Context, l *lane, items []item) bool 
 // count counts the dead letters that this process has written. The others were there before.
 func (f *finisher) count(l *lane, written []bool) {
 	ours := 0
+	var first *stream.Letter
 	for i, it := range f.rejected {
 		it.outcome = finished
 		letter := &f.letters[i]
@@ -107,16 +108,17 @@ func (f *finisher) count(l *lane, written []bool) {
 			l.logger.Debug("entry was dead-lettered before", "entry", letter.Entry.ID.String())
 			continue
 		}
-		ours++
+		if ours++; first == nil {
+			first = letter
+		}
 		f.pipeline.Metrics.DeadLetters.WithLabelValues(letter.Reason).Inc()
 		l.logger.Debug("entry dead-lettered", "entry", letter.Entry.ID.String(), "reason", letter.Reason, "detail", letter.Detail)
 	}
 	f.pipeline.Ledger.Settle(observe.DeadLettered, ours)
 	f.pipeline.Ledger.Settle(observe.Unchanged, len(f.rejected)-ours)
-	if ours > 0 {
-		first := &f.letters[0]
+	if first != nil { // not its detail, which may hold values of the entry
 		l.logger.Warn("entries moved to the dead-letter queue", "entries", ours,
-			"first", first.Entry.ID.String(), "first_reason", first.Detail)
+			"first", first.Entry.ID.String(), "first_reason", first.Reason, "first_sqlstate", first.SQLState)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"processor/internal/observe"
-	"processor/internal/store"
+	"processor/internal/retry"
 	"processor/internal/stream"
 )
 
@@ -23,14 +23,14 @@ type lane struct {
 
 	flight // batches handed to workers
 	waiting
+	sources
+}
+
+// sources are where a lane's entries come from.
+type sources struct {
 	new    newEntries
 	own    ownEntries
 	claims claims
-}
-
-// incidents are what may fail in a lane.
-type incidents struct {
-	read, replies, acknowledge, deadLetters, parked, poison *observe.Incident
 }
 
 func (p *Pipeline) newLane(c *stream.Consumer, shared chan<- *batch) *lane {
@@ -52,28 +52,6 @@ func (p *Pipeline) newLane(c *stream.Consumer, shared chan<- *batch) *lane {
 	return l
 }
 
-func (l *lane) newIncidents() incidents {
-	of := func(o observe.IncidentOptions) *observe.Incident {
-		o.Name = o.Name.OfStream(l.name())
-		return l.pipeline.Health.NewIncident(l.logger, o)
-	}
-	acks := l.pipeline.Metrics.AckErrors
-	return incidents{
-		read: of(observe.IncidentOptions{Name: observe.Reading,
-			Began: "stream cannot be read; retrying", Ended: "stream is read again"}),
-		replies: of(observe.IncidentOptions{Name: observe.Replies, Grace: observe.Grace,
-			Began: "reply broke off; asking for fewer entries", Ended: "replies arrive whole again"}),
-		acknowledge: of(observe.IncidentOptions{Name: observe.Acknowledge, Grace: observe.Grace, Errors: acks,
-			Began: "entries cannot be acknowledged; retrying", Ended: "entries are acknowledged again"}),
-		deadLetters: of(observe.IncidentOptions{Name: observe.DeadLetter, Grace: observe.Grace, Errors: acks,
-			Began: "dead letters cannot be written; retrying", Ended: "dead letters are written again"}),
-		parked: of(observe.IncidentOptions{Name: observe.Parked, Grace: observe.Grace,
-			Began: "entry parked; retrying while others go on", Ended: "no entry is parked any more"}),
-		poison: of(observe.IncidentOptions{Name: observe.Poison, Grace: observe.Grace,
-			Began: "entries cannot be marked before an attempt", Ended: "entries are marked again"}),
-	}
-}
-
 func (l *lane) name() string { return l.consumer.Stream() }
 
 // read reads until ctx ends. After any error it begins anew with what is pending for this consumer: a
@@ -82,18 +60,20 @@ func (l *lane) read(ctx, work context.Context) {
 	defer l.loop.Done()
 	defer l.consumer.Close()
 	defer l.new.sayLost()
-	pause := store.NewBackOff()
+	pause := retry.NewBackOff()
 	for ctx.Err() == nil {
 		err := l.readUntilError(ctx, work, pause.Reset)
 		if ctx.Err() != nil {
 			return
 		}
 		l.loop.Beat()
-		if l.readLess(err) {
+		switch {
+		case errors.Is(err, stream.ErrUncounted):
+		case l.readLess(err):
 			pause.Reset()
-		} else {
+		default:
 			l.failed(err)
-			if sleep(ctx, pause.NextBackOff()) != nil {
+			if retry.Sleep(ctx, pause.NextBackOff()) != nil {
 				return
 			}
 		}
@@ -155,6 +135,11 @@ func (l *lane) readUntilError(ctx, work context.Context, worked func()) error {
 		return err
 	}
 	for l.mayRead(ctx) {
+		if l.own.assess {
+			if err := l.own.readAll(ctx, work); err != nil {
+				return err
+			}
+		}
 		moreClaims, err := l.claims.claim(ctx, work)
 		if err != nil {
 			return err
@@ -195,7 +180,7 @@ func (l *lane) readNew(ctx, work context.Context, block time.Duration) error {
 		return nil // after a backlog the next batch may be written concurrently
 	}
 	l.settle(ctx, l.loop, trickleTimeout)
-	_ = sleep(ctx, l.pipeline.Options.Linger-time.Since(at)) // the loop sees that ctx has ended
+	_ = retry.Sleep(ctx, l.pipeline.Options.Linger-time.Since(at)) // the loop sees that ctx has ended
 	return nil
 }
 
@@ -206,7 +191,7 @@ func (l *lane) mayRead(ctx context.Context) bool {
 		if l.acks.idsOnly() < maxParked {
 			return true
 		}
-		_ = sleep(ctx, 100*time.Millisecond)
+		_ = retry.Sleep(ctx, 100*time.Millisecond)
 	}
 	return false
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"processor/internal/observe"
+	"processor/internal/retry"
 )
 
 // monitorInterval is how often Redis is asked about the streams.
@@ -16,35 +17,25 @@ const monitorInterval = 5 * time.Second
 func (p *Pipeline) monitor(ctx context.Context) {
 	watchers := make([]*watcher, len(p.Consumers))
 	for i, c := range p.Consumers {
-		watchers[i] = &watcher{pipeline: p, consumer: c}
+		watchers[i] = p.newWatcher(c)
 	}
+	advancing := p.Health.NewIncident(p.Logger, observe.IncidentOptions{Name: observe.Progress,
+		Began: "no progress", Ended: "entries are finished again"})
+	p.Health.Recover(observe.Progress) // /readyz shows it from the start
 	advance := progress{at: time.Now()}
-	stalled := false
 	for ctx.Err() == nil {
 		waiting := p.Ledger.Snapshot().InFlight > 0
 		for _, w := range watchers {
 			waiting = w.watch(ctx) || waiting
 		}
-		was := stalled
-		stalled = advance.stalled(time.Now(), waiting, p.Ledger.Snapshot())
-		p.reportProgress(was, stalled)
-		if sleep(ctx, monitorInterval) != nil {
+		if advance.stalled(time.Now(), waiting, p.Ledger.Snapshot()) {
+			advancing.Fail(errStalled)
+		} else {
+			advancing.Recover()
+		}
+		if retry.Sleep(ctx, monitorInterval) != nil {
 			return
 		}
-	}
-}
-
-func (p *Pipeline) reportProgress(was, stalled bool) {
-	if stalled {
-		p.Health.Fail("progress", errStalled)
-	} else {
-		p.Health.Recover("progress")
-	}
-	switch {
-	case stalled && !was:
-		p.Logger.Warn("no progress", "error", errStalled)
-	case was && !stalled:
-		p.Logger.Info("entries are finished again")
 	}
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"slices"
+	"time"
 
 	"processor/internal/observe"
 	"processor/internal/stream"
@@ -14,6 +15,7 @@ type ownEntries struct {
 	lane *lane
 	// assess: these are entries of an earlier process, which may have ended because of one of them.
 	assess bool
+	at     time.Time // when to try again what was put off
 	// oneByOne: a reply did not arrive as a whole, and its entries are among these.
 	oneByOne bool
 	// cut is a reply of which no byte arrived; nil where there was none.
@@ -25,9 +27,23 @@ type ownEntries struct {
 	debt  int       // how many were to be found then
 }
 
-// readAll hands over everything that is pending for this consumer and not in memory.
+// readAll hands over everything that is pending for this consumer and not in memory. Where that is to be
+// assessed and cannot be, it is put off.
 func (o *ownEntries) readAll(ctx, work context.Context) error {
 	l := o.lane
+	if o.assess {
+		if time.Now().Before(o.at) {
+			return nil
+		}
+		err := l.mayAssess(ctx)
+		if l.refused(err) {
+			o.at = l.claimTime()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 	var after stream.ID
 	total, seen, bytes := 0, 0, 0
 	for l.mayRead(ctx) {
@@ -35,7 +51,7 @@ func (o *ownEntries) readAll(ctx, work context.Context) error {
 		if o.oneByOne {
 			count = 1
 		}
-		b, err := o.page(ctx, after, count)
+		b, err := l.consumer.ReadPending(ctx, after, count)
 		if err != nil {
 			return err
 		}
@@ -68,16 +84,12 @@ func (o *ownEntries) readAll(ctx, work context.Context) error {
 	return nil
 }
 
-// page reads some of the consumer's pending entries. Where their deliveries are to be assessed, XPENDING is
-// tried first: a read counts as a delivery, and a refused XPENDING would run that count up.
-func (o *ownEntries) page(ctx context.Context, after stream.ID, count int) (stream.Batch, error) {
-	if o.assess {
-		probe := stream.Batch{Entries: []stream.Entry{{ID: stream.ID{Seq: 1}}}}
-		if _, err := o.lane.consumer.Deliveries(ctx, probe); err != nil {
-			return stream.Batch{}, err
-		}
-	}
-	return o.lane.consumer.ReadPending(ctx, after, count)
+// mayAssess returns an error where XPENDING is refused. It is tried before a read or claim, which counts as a
+// delivery: otherwise a missing right would run that count up.
+func (l *lane) mayAssess(ctx context.Context) error {
+	probe := stream.Batch{Entries: []stream.Entry{{ID: stream.ID{Seq: 1}}}}
+	_, err := l.consumer.Deliveries(ctx, probe)
+	return err
 }
 
 // readReturned parks some of the entries that did not fit into memory before, once there is room, and
@@ -85,7 +97,7 @@ func (o *ownEntries) page(ctx context.Context, after stream.ID, count int) (stre
 func (o *ownEntries) readReturned(ctx context.Context) (more bool, err error) {
 	l := o.lane
 	room := min(l.writes.room(), l.letters.room())
-	if room == 0 || l.returned.Load() == 0 {
+	if room == 0 || o.assess || l.returned.Load() == 0 {
 		return false, nil
 	}
 	if o.after == (stream.ID{}) {

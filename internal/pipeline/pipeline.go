@@ -5,9 +5,11 @@
 //	worker.go       the life of a batch: decode, write, observe, acknowledge, dead-letter
 //	finish.go       what Redis is told at the end: XACK, dead letters
 //	lane.go         everything of one stream; its reading loop
+//	incidents.go    what may fail in a lane
 //	new.go, own.go, claim.go   the three sources of entries
 //	parked.go       entries that wait for a later attempt
 //	retry.go, alone.go         those attempts
+//	listener.go     who else is told of committed rows
 //
 // Whatever ends the process in between, the entries are still pending in Redis and are read again at
 // the next start; the upsert makes that harmless.
@@ -62,6 +64,8 @@ type Pipeline struct {
 	Metrics   *observe.Metrics
 	Health    *observe.Health
 	Logger    *slog.Logger
+	// Listeners are told of committed rows, each by its name, a label of metrics. Set them before Run.
+	Listeners map[string]Listener
 	// OnStep, where set, is called after each step of every batch, by the goroutine that took
 	// it. The fault tests end the process there.
 	OnStep func(Step)
@@ -69,6 +73,8 @@ type Pipeline struct {
 	// alone is held while an entry is marked that may end the process: of several at once one could
 	// not say which of them did.
 	alone sync.Mutex
+	// subscribers are the Listeners, from when Run has begun.
+	subscribers []*subscriber
 }
 
 // Step is a moment in the life of a batch: after it was read, decoded and so on.
@@ -105,6 +111,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 	// One worker for each stream alone, and the others for all: a stream whose batches hang cannot
 	// take the last one. The channels are unbuffered: a lane holds one batch at most beyond those of
 	// the workers.
+	stopListeners := p.listen(work)
 	var lanes []*lane
 	var readers, workers, retries, monitors sync.WaitGroup
 	shared := make(chan *batch)
@@ -145,6 +152,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 	retries.Wait()
 	monitors.Wait()
 	p.leave(work)
+	stopListeners()
 }
 
 // leave removes this consumer from the groups in which it holds nothing, so that names of pods
@@ -160,19 +168,5 @@ func (p *Pipeline) leave(ctx context.Context) {
 		case !left:
 			p.Logger.Warn("entries stay pending for the next start", "stream", c.Stream())
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

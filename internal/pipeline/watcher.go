@@ -21,10 +21,18 @@ type watcher struct {
 	pipeline *Pipeline
 	consumer *stream.Consumer
 	forecast forecast
+	blind    *observe.Incident
 	letters  int64 // as last seen
 	failures int   // looks in a row
-	blind    bool  // it is reported
 	looked   bool  // once, at least
+}
+
+func (p *Pipeline) newWatcher(c *stream.Consumer) *watcher {
+	return &watcher{pipeline: p, consumer: c, blind: p.Health.NewIncident(p.Logger.With("stream", c.Stream()), observe.IncidentOptions{
+		Name:  observe.Monitor.OfStream(c.Stream()),
+		Began: "stream cannot be watched: its gauges stand still, and lost entries may go unnoticed",
+		Ended: "stream is watched again",
+	})}
 }
 
 // watch looks at the stream, and reports whether that has entries that the group has yet to
@@ -41,30 +49,18 @@ func (w *watcher) watch(ctx context.Context) (unread bool) {
 	return unread
 }
 
-// failed reports what lasts, once: a right is missing, or a key holds something else. An outage is
-// the reader's to report.
+// failed reports what lasts: a right is missing, or a key holds something else. An outage is the reader's
+// to report.
 func (w *watcher) failed(err error) {
-	name := w.consumer.Stream()
 	w.failures++
-	if w.failures < blindAfter || w.pipeline.Health.Failing("stream "+name) {
-		return
+	if w.failures >= blindAfter && !w.pipeline.Health.Failing(observe.Reading.OfStream(w.consumer.Stream())) {
+		w.blind.Fail(err)
 	}
-	if !w.blind {
-		w.pipeline.Logger.Warn("stream cannot be watched: its gauges stand still, and lost entries may go unnoticed",
-			"stream", name, "error", err)
-	}
-	w.blind = true
-	w.pipeline.Health.Fail("monitor "+name, err)
 }
 
 func (w *watcher) worked() {
 	w.failures = 0
-	if !w.blind {
-		return
-	}
-	w.blind = false
-	w.pipeline.Logger.Info("stream is watched again", "stream", w.consumer.Stream())
-	w.pipeline.Health.Recover("monitor " + w.consumer.Stream())
+	w.blind.Recover()
 }
 
 // look does each of its parts, whichever other one fails.

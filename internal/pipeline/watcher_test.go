@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/observe"
 	"processor/internal/sandbox"
 	"processor/internal/servertest"
 	"processor/internal/stream"
@@ -56,7 +57,7 @@ func TestWatcher_SaysThatItIsBlind(t *testing.T) {
 	require.NoError(t, client.XTrimMaxLen(t.Context(), name, 7).Err())
 	require.NoError(t, client.Set(t.Context(), stream.DeadKey(name), "no stream", 0).Err())
 
-	w := watcher{pipeline: p, consumer: c}
+	w := p.newWatcher(c)
 	for range blindAfter - 1 {
 		require.True(t, w.watch(t.Context()))
 	}
@@ -65,10 +66,10 @@ func TestWatcher_SaysThatItIsBlind(t *testing.T) {
 	require.Equal(t, 2.0, testutil.ToFloat64(p.Metrics.TrimmedUnread.WithLabelValues(name)))
 	require.True(t, p.Health.Readiness().Ready)
 
-	p.Health.Fail("stream "+name, errors.New("down"))
+	p.Health.Fail(observe.Reading.OfStream(name), errors.New("down"))
 	w.watch(t.Context())
 	require.Len(t, messages(t, log), 1, "an outage is the reader's to report")
-	p.Health.Recover("stream " + name)
+	p.Health.Recover(observe.Reading.OfStream(name))
 	for range 2 {
 		w.watch(t.Context())
 	}
@@ -102,7 +103,7 @@ func TestWatcher_SaysThatAStreamWasNeverFed(t *testing.T) {
 		consumer, client := newConsumer(t, servertest.StreamName(t)+name)
 		c.prepare(consumer, client)
 		p, log := newBare(t)
-		w := watcher{pipeline: p, consumer: consumer}
+		w := p.newWatcher(consumer)
 		for range 2 {
 			w.watch(t.Context())
 		}
@@ -124,7 +125,7 @@ func TestWatcher_WatchesMiniredis(t *testing.T) {
 	addEntries(t, client, "s", 3)
 	read(t, consumer, 2)
 	p, log := newBare(t)
-	w := watcher{pipeline: p, consumer: consumer}
+	w := p.newWatcher(consumer)
 	for range blindAfter + 1 {
 		w.watch(t.Context())
 	}

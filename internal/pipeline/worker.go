@@ -21,6 +21,7 @@ type worker struct {
 	items     []item
 	positions []position.Position
 	rows      []*item // rows[i] is the item of positions[i]
+	fresh     []bool  // fresh[i]: positions[i] is certainly a new row; empty where no listener asks
 }
 
 func (p *Pipeline) newWorker() *worker {
@@ -128,6 +129,10 @@ func (w *worker) write(work context.Context, b *batch) error {
 		Single:      b.kind == single,
 		Parked:      b.kind == retried,
 	}
+	if len(w.pipeline.subscribers) > 0 {
+		w.fresh = append(w.fresh[:0], make([]bool, len(w.positions))...)
+		batch.Fresh = w.fresh
+	}
 	if b.mark != nil {
 		b.mark.writing(work)
 		batch.Attempted = func() { b.mark.unset(work) }
@@ -154,12 +159,16 @@ func (w *worker) write(work context.Context, b *batch) error {
 	return nil
 }
 
-// observe shows the committed rows to the device cache, the metrics and the debug log.
+// observe shows the committed rows to the device cache, the listeners, the metrics and the debug log.
 func (w *worker) observe(work context.Context, b *batch) {
 	p, now := w.pipeline, time.Now()
 	w.keepStored()
 	p.Metrics.BatchPositions.Observe(float64(len(w.positions)))
-	p.Devices.Observe(now, w.positions)
+	if len(p.subscribers) > 0 && len(w.positions) > 0 {
+		p.tell(w.positions, w.fresh, p.Devices.ObserveEach(now, w.positions))
+	} else {
+		p.Devices.Observe(now, w.positions)
+	}
 	debug := b.lane.logger.Enabled(work, slog.LevelDebug)
 	for i := range w.positions {
 		pos, id := &w.positions[i], w.rows[i].entry.ID
@@ -181,6 +190,9 @@ func (w *worker) keepStored() {
 		}
 		if kept != i {
 			w.positions[kept], w.rows[kept] = w.positions[i], it
+			if len(w.fresh) > 0 {
+				w.fresh[kept] = w.fresh[i]
+			}
 		}
 		kept++
 	}
@@ -194,4 +206,5 @@ func (w *worker) forget() {
 	clear(w.items)
 	w.decoder.Reset()
 	w.positions, w.rows, w.items = w.positions[:0], w.rows[:0], w.items[:0]
+	w.fresh = w.fresh[:0]
 }

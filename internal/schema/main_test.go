@@ -2,7 +2,6 @@ package schema_test
 
 import (
 	"context"
-	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -58,7 +57,6 @@ func ask(t testing.TB, url, query string) []string {
 }
 
 func open(t testing.TB, url string, opts store.Options) *store.Store {
-	opts.Logger = slog.New(slog.DiscardHandler)
 	s, err := store.Open(t.Context(), url, opts)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)

@@ -1,7 +1,7 @@
 package service
 
 import (
-	"fmt"
+	"log/slog"
 	"time"
 
 	"processor/internal/observe"
@@ -9,28 +9,33 @@ import (
 	"processor/internal/store"
 )
 
-// storeEvents returns the calls that a Store makes for metrics and health.
-func storeEvents(metrics *observe.Metrics, health *observe.Health) store.Events {
+// storeEvents returns the calls that a Store makes for metrics, health and the log.
+func storeEvents(metrics *observe.Metrics, health *observe.Health, logger *slog.Logger) store.Events {
 	// Series that begin at their first event hide it from increase().
+	for _, path := range store.Paths() {
+		metrics.BatchWrite.WithLabelValues(path)
+	}
 	for _, class := range store.Classes() {
 		metrics.WriteErrors.WithLabelValues(string(class))
 	}
 	for _, reason := range position.Reasons() {
 		metrics.DeadLetters.WithLabelValues(string(reason))
 	}
+	writes := health.NewIncident(logger, observe.IncidentOptions{Name: observe.Writes, Grace: observe.Grace,
+		Began: "database unavailable; retrying the batch", Ended: "database available again"})
 	return store.Events{
 		Wrote: func(path string, _ int, took time.Duration) {
 			metrics.BatchWrite.WithLabelValues(path).Observe(took.Seconds())
 		},
 		Failed:        func(class store.Class) { metrics.WriteErrors.WithLabelValues(string(class)).Inc() },
 		CommitUnknown: metrics.CommitUnknown.Inc,
-		Trouble: func(class store.Class, since time.Time, err error) {
-			switch {
-			case err == nil:
-				health.Recover(string(observe.Writes))
-			case class == store.Schema, class == store.Unexpected, time.Since(since) > observe.Grace:
-				health.Fail(string(observe.Writes), fmt.Errorf("%s: %w", class, err))
+		Trouble: func(class store.Class, err error) {
+			if err == nil {
+				writes.Recover()
+				return
 			}
+			urgent := class == store.Schema || class == store.Unexpected
+			writes.FailAs(string(class), urgent, err, "class", class, "hint", store.Hint(err))
 		},
 	}
 }

@@ -3,13 +3,16 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/observe"
+	"processor/internal/stream"
 )
 
 // startAt is start with a level of the log.
@@ -66,6 +69,49 @@ func TestService_KeepsMessagesOfTheDatabaseToItself(t *testing.T) {
 			stop()
 		})
 	}
+}
+
+// What is wrong with an entry may quote its values. They are in the dead letter and in the debug log alone.
+func TestService_LogsNoValuesOfDeadLetters(t *testing.T) {
+	r := newRig(t)
+	const secret = "48.2082"
+	r.sql(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN IF NEW.device_id = 'refused' THEN
+			RAISE EXCEPTION 'device % is at %', NEW.device_id, NEW.latitude USING ERRCODE = '23514', COLUMN = 'of ' || NEW.latitude;
+		END IF; RETURN NEW; END $$`)
+	r.sql(`CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	good := r.publish(20, 5)
+	payload := func(old, replacement string) string {
+		changed := strings.Replace(string(good[0].Payload), old, replacement, 1)
+		require.NotEqual(t, string(good[0].Payload), changed)
+		return changed
+	}
+	device := `"device_id":"` + good[0].DeviceID + `"`
+	for _, bad := range []string{
+		secret, `{"latitude":` + secret + `x}`, `"` + secret + `"`,
+		payload(`"timestamp":"`, `"timestamp":"`+secret),
+		payload(`"latitude":`, `"latitude":1`+strings.Repeat("0", 9)+secret+`,"latitude":`),
+		payload(device, `"device_id":"`+secret+`\u0001"`),
+		payload(`"attributes":{`, `"attributes":{"1":{"__bigint":"`+secret+`"},`),
+		payload(`"attributes":{`, `"attributes":{"`+secret+`\u0000":1,`),
+		payload(device, `"device_id":"refused","latitude":`+secret+`,"longitude":`+secret+`,"x":1`) + " ",
+	} {
+		r.add(bad)
+	}
+	refused := payload(device, `"device_id":"refused"`)
+	refused = regexp.MustCompile(`"latitude":[0-9.-]+`).ReplaceAllString(refused, `"latitude":`+secret)
+	r.add(refused)
+
+	s, stop := r.startAt(slog.LevelInfo)
+	r.eventually("all is decided", func() bool { return s.Ledger.Snapshot().Read == 30 && s.Ledger.Snapshot().InFlight == 0 })
+	stop()
+	require.Equal(t, observe.LedgerSnapshot{Read: 30, Inserted: 20, DeadLettered: 10}, s.Ledger.Snapshot())
+	require.Contains(t, r.log.String(), `"msg":"entries moved to the dead-letter queue"`)
+	require.NotContains(t, r.log.String(), secret)
+	require.NotContains(t, r.log.String(), "RAISE")
+	letters, err := r.client.XRange(t.Context(), stream.DeadKey(r.stream), "-", "+").Result()
+	require.NoError(t, err)
+	require.Contains(t, fmt.Sprint(letters[len(letters)-1].Values[stream.FieldDetail]), "device refused is at "+secret)
 }
 
 func TestService_WarnsOfPlainTextToOtherMachines(t *testing.T) {

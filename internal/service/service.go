@@ -103,8 +103,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		WriteTimeout: s.config.WriteTimeout,
 		CurrentURL:   watched(s.config.Database.URLFile, s.config.Database.URL, s.logger),
 		Prepare:      schema.Prepare,
-		Logger:       s.logger,
-		Events:       storeEvents(metrics, s.Health),
+		Events:       storeEvents(metrics, s.Health, s.logger),
 	})
 	if err != nil {
 		return errors.Join(err, s.redis.Close())
@@ -137,6 +136,14 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 
 // OnStep sets what is called after each step of every batch. Before Run; for fault tests.
 func (s *Service) OnStep(call func(pipeline.Step)) { s.pipeline.OnStep = call }
+
+// Listen has a listener told of committed rows. The name is a label of metrics. Before Run; for domain logic.
+func (s *Service) Listen(name string, l pipeline.Listener) {
+	if s.pipeline.Listeners == nil {
+		s.pipeline.Listeners = map[string]pipeline.Listener{}
+	}
+	s.pipeline.Listeners[name] = l
+}
 
 // Addr is the address that the HTTP server is bound to.
 func (s *Service) Addr() string { return s.server.Addr() }

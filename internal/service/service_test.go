@@ -19,6 +19,7 @@ import (
 
 	"processor/internal/fleet"
 	"processor/internal/observe"
+	"processor/internal/pipeline"
 	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/stream"
@@ -87,10 +88,15 @@ func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
 }
 
 // start runs a worker; stop ends it and returns when it is through.
-func (r *rig) start() (s *Service, stop func()) {
+func (r *rig) start() (s *Service, stop func()) { return r.startWith(nil) }
+
+func (r *rig) startWith(listeners map[string]pipeline.Listener) (s *Service, stop func()) {
 	logger := observe.NewLogger(r.log, -4)
 	s, err := New(r.t.Context(), r.config, observe.BuildInfo{Version: "test"}, logger)
 	require.NoError(r.t, err)
+	for name, l := range listeners {
+		s.Listen(name, l)
+	}
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

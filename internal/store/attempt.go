@@ -19,6 +19,7 @@ var errTimeout = errors.New("not written within the write timeout")
 type reply struct {
 	Result           // counts of what is committed and there
 	found  []refusal // single rows, where the others are stored
+	fresh  [][]int32 // rows that were certainly not there before, where a search wrote them
 	err    error     // none of the segment is stored, or nobody knows
 }
 
@@ -55,6 +56,7 @@ func (w *Writer) sendOn(ctx context.Context, conn *pgxpool.Conn, positions []pos
 		r.found = nil
 		return r
 	}
+	r.fresh = did.fresh
 	rows := s.rows
 	if len(r.found) > 0 {
 		rows = slices.DeleteFunc(slices.Clone(s.rows), func(row int32) bool {

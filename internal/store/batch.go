@@ -20,6 +20,9 @@ type Batch struct {
 	// Parked: each of these positions was parked by an earlier Write. They are tried in small parts for
 	// about 2 s; what is not stored by then is parked again, and another part comes first next time.
 	Parked bool
+	// Fresh, where set, has an element for each position: Write sets those of rows that were certainly not
+	// there before, which only COPY and the plain insert can tell.
+	Fresh []bool
 	// Attempted, where set, is called once, when the first attempt has ended, however it ended.
 	Attempted func()
 }
@@ -48,7 +51,7 @@ type Rejection struct {
 // with Batch.Parked.
 type Parked struct {
 	Index int // into Batch.Positions
-	// Err is why, without values of the row, or ErrManyChunks, which is no fault.
+	// Err is why, or ErrManyChunks, which is no fault. The database's message in it may hold values of the row.
 	Err error
 }
 

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -306,7 +305,7 @@ func TestWriter_HoldsRowsThatLackAForeignColumn(t *testing.T) {
 	url := migrated(t)
 	execute(t, url, `ALTER TABLE positions ADD COLUMN tenant text NOT NULL DEFAULT 'x'; ALTER TABLE positions ALTER tenant DROP DEFAULT`)
 	trouble := make(chan error, 1000)
-	w := open(t, url, Options{Events: Events{Trouble: func(_ Class, _ time.Time, err error) { trouble <- err }}}).NewWriter()
+	w := open(t, url, Options{Events: Events{Trouble: func(_ Class, err error) { trouble <- err }}}).NewWriter()
 	written := make(chan Result)
 	go func() {
 		r, _ := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`), at("b", 1, 1, `{}`)}})

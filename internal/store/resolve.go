@@ -55,7 +55,7 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 			retried = true // the server or the schema may be well again
 			retry = append(retry, segment{rows: f.rows, path: PathUpsert, failures: maxPatience})
 		case proven, k.batch.Parked && f.why != badSchema:
-			k.park(f.rows, publicError{f.err})
+			k.park(f.rows, explain(f.err))
 		default:
 			held = append(held, f)
 		}
@@ -90,7 +90,7 @@ func (w *Writer) parkFew(k *work, held []refusal) (rest []refusal) {
 		return held
 	}
 	for _, f := range held {
-		k.park(f.rows, publicError{fault(f)})
+		k.park(f.rows, explain(fault(f)))
 	}
 	return nil
 }
@@ -146,10 +146,11 @@ func fault(f refusal) error {
 	case pgErr.ColumnName != "":
 		what = "column " + pgErr.ColumnName
 	}
-	return &SchemaError{
+	schema := &SchemaError{
 		Problem: fmt.Sprintf("every row of several devices is rejected: SQLSTATE %s, %s", pgErr.Code, what),
 		Fix:     fmt.Sprintf("drop or correct %s; processor doctor compares the table with what is written", what),
 	}
+	return fmt.Errorf("%w: %w", schema, f.err) // its message stays at debug level
 }
 
 func reasonOf(err error) reason {

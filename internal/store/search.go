@@ -126,6 +126,9 @@ func (s *sender) find(ctx context.Context, conn *pgx.Conn, path string, batch []
 		did, err := s.send(ctx, conn, try, batch, t.rows)
 		if err == nil {
 			total.add(did)
+			if try != PathUpsert {
+				total.fresh = append(total.fresh, t.rows)
+			}
 			if err := errors.Join(queries.KeepPart(ctx), queries.SavePart(ctx)); err != nil {
 				return sent{}, nil, err
 			}

@@ -19,6 +19,9 @@ const (
 	PathUpsert = "upsert"
 )
 
+// Paths returns all of them.
+func Paths() []string { return []string{PathCopy, PathInsert, PathUpsert} }
+
 // maxInserted is up to how many fresh rows go by the plain insert. Its prepared plan saves the millisecond
 // that the block before COPY takes, which is more than COPY saves on so few rows.
 const maxInserted = 500
@@ -30,7 +33,8 @@ var errWrongPath = errors.New("rows cannot be written by COPY or a plain insert"
 // sent says what one statement, or several that are one transaction, did with rows.
 type sent struct {
 	inserted, merged int
-	watched          bool // the counts prove nothing, see MissingPositions
+	watched          bool      // the counts prove nothing, see MissingPositions
+	fresh            [][]int32 // in a search: rows that were certainly not there before
 }
 
 func (s *sent) add(other sent) {

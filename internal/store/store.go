@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -18,8 +17,7 @@ import (
 	"processor/internal/schema"
 )
 
-// Options are the settings of a Store. Logger is required; zero values of the others have a
-// meaning.
+// Options are the settings of a Store. Zero values have a meaning.
 type Options struct {
 	// Writers is how many Writers work at once; at least 1. The pool holds a connection for
 	// each, and two for health checks, unless the URL has pool_max_conns.
@@ -33,8 +31,6 @@ type Options struct {
 	// Prepare, where set, establishes and verifies each session when its connection opens. The
 	// connection is closed where it fails. An error may be a *SchemaError.
 	Prepare func(ctx context.Context, conn *pgx.Conn) error
-	// Logger gets one line when writing begins to fail and one when it goes on.
-	Logger *slog.Logger
 	// Events are told what happens, for metrics; any may be nil. They are called from the
 	// goroutines of all Writers.
 	Events Events
@@ -48,10 +44,10 @@ type Events struct {
 	Failed func(class Class)
 	// CommitUnknown: an attempt broke off after it was sent, so it may have been committed.
 	CommitUnknown func()
-	// Trouble: a batch is being held because of err, since the given time; a nil error says
-	// that it is over. The error's text has the SQLSTATE and the fix, and no message of the database, which
+	// Trouble: a batch is being held because of err, which names the fix where there is one. It is called for
+	// each attempt, and with a nil error once no batch is held any more. The message of the database in it
 	// may hold values of a row.
-	Trouble func(class Class, since time.Time, err error)
+	Trouble func(class Class, err error)
 }
 
 // Store holds the connections to the database that has the table positions.
@@ -105,7 +101,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection pool: %w", err)
 	}
-	return &Store{pool: pool, opts: opts, trouble: newTrouble(opts.Logger, opts.Events.Trouble)}, nil
+	return &Store{pool: pool, opts: opts, trouble: newTrouble(opts.Events.Trouble)}, nil
 }
 
 // useCredentials gives a connection the user and password of a URL.

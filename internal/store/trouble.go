@@ -1,96 +1,39 @@
 package store
 
-import (
-	"errors"
-	"log/slog"
-	"maps"
-	"slices"
-	"strings"
-	"sync"
-	"time"
+import "sync"
 
-	"github.com/jackc/pgx/v5/pgconn"
-)
-
-// publicError is an error whose text holds no message of the database, since a trigger's may have the
-// coordinates of a row in it.
-type publicError struct{ error }
-
-// Unwrap returns the error itself.
-func (e publicError) Unwrap() error { return e.error }
-
-// Error implements error.
-func (e publicError) Error() string {
-	var pgErr *pgconn.PgError
-	text := e.error.Error()
-	if errors.As(e.error, &pgErr) {
-		text = "SQLSTATE " + pgErr.Code
-		var names []string
-		for _, name := range []struct{ what, value string }{
-			{"table", pgErr.TableName}, {"column", pgErr.ColumnName}, {"constraint", pgErr.ConstraintName},
-		} {
-			if name.value != "" {
-				names = append(names, name.what+" "+name.value)
-			}
-		}
-		if len(names) > 0 {
-			text += " (" + strings.Join(names, ", ") + ")"
-		}
-	}
-	if hint := Hint(e.error); hint != "" {
-		text += ". Fix: " + hint
-	}
-	return text
-}
-
-// trouble logs once when writing begins to fail, once for each further kind of failure, and
-// once when it goes on, however many writers meet it.
+// trouble knows which Writers hold a batch because of the database, and tells when that begins, goes on and ends.
 type trouble struct {
-	logger *slog.Logger
-	tell   func(class Class, since time.Time, err error) // may be nil
+	tell func(class Class, err error) // may be nil
 
 	mu      sync.Mutex
-	writers map[*Writer]Class // those that hold a batch, and why
-	since   time.Time
+	writers map[*Writer]bool // those that hold a batch
 }
 
-func newTrouble(logger *slog.Logger, tell func(Class, time.Time, error)) trouble {
-	return trouble{logger: logger, tell: tell, writers: map[*Writer]Class{}}
+func newTrouble(tell func(Class, error)) trouble {
+	return trouble{tell: tell, writers: map[*Writer]bool{}}
 }
 
 // failed notes that the writer has to wait.
 func (t *trouble) failed(w *Writer, class Class, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.writers) == 0 {
-		t.since = time.Now()
-	}
-	known := slices.Contains(slices.Collect(maps.Values(t.writers)), class)
-	t.writers[w] = class
+	t.writers[w] = true
 	if t.tell != nil {
-		t.tell(class, t.since, publicError{err})
+		t.tell(class, explain(err))
 	}
-	if known {
-		return
-	}
-	t.logger.Warn("database unavailable; retrying the batch", "class", class, "error", publicError{err}, "hint", Hint(err))
-	t.logger.Debug("message of the database", "error", err)
 }
 
 // over notes that the writer need not wait any more. It is over when that is so for all of them.
 func (t *trouble) over(w *Writer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.writers[w] == "" {
+	if !t.writers[w] {
 		return
 	}
 	delete(t.writers, w)
-	if len(t.writers) > 0 {
-		return
-	}
-	t.logger.Info("database available again", "after", time.Since(t.since).Round(time.Millisecond).String())
-	if t.tell != nil {
-		t.tell("", t.since, nil)
+	if len(t.writers) == 0 && t.tell != nil {
+		t.tell("", nil)
 	}
 }
 

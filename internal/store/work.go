@@ -116,13 +116,34 @@ func (k *work) stored() bool {
 	return k.result.Inserted+k.result.Merged+k.result.Unchanged > 0
 }
 
-// add takes what an attempt achieved.
-func (k *work) add(r reply) {
+// add takes what an attempt at a segment achieved.
+func (k *work) add(s segment, r reply) {
+	if k.batch.Fresh != nil && r.err == nil {
+		k.markFresh(s, r)
+	}
 	k.result.Inserted += r.Inserted
 	k.result.Merged += r.Merged
 	k.result.Unchanged += r.Unchanged
 	for _, f := range r.found {
 		k.setAside(f)
+	}
+}
+
+// markFresh fills in Batch.Fresh after the commit: COPY and the plain insert fail on a key that is there.
+func (k *work) markFresh(s segment, r reply) {
+	fresh := r.fresh
+	if s.path != PathUpsert && (!s.search || len(s.rows) == 1) {
+		fresh = [][]int32{s.rows}
+	}
+	for _, rows := range fresh {
+		for _, row := range rows {
+			k.batch.Fresh[row] = true
+		}
+	}
+	for _, f := range r.found { // a trigger swallowed them
+		for _, row := range f.rows {
+			k.batch.Fresh[row] = false
+		}
 	}
 }
 

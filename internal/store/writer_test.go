@@ -246,7 +246,7 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 	trouble := make(chan error, 1000)
 	w := open(t, url, Options{Events: Events{
 		Failed:  func(c Class) { failures <- c },
-		Trouble: func(_ Class, _ time.Time, err error) { trouble <- err },
+		Trouble: func(_ Class, err error) { trouble <- err },
 	}}).NewWriter()
 
 	written := make(chan Result)
@@ -453,7 +453,7 @@ func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 			url := migrated(t)
 			raise(t, url, `TRUE`, state)
 			trouble := make(chan Class, 1000)
-			s := open(t, url, Options{Events: Events{Trouble: func(c Class, _ time.Time, err error) {
+			s := open(t, url, Options{Events: Events{Trouble: func(c Class, err error) {
 				if err != nil {
 					trouble <- c
 				}

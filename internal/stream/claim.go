@@ -103,6 +103,9 @@ func (c *Consumer) Deliveries(ctx context.Context, batch Batch) (map[ID]int64, e
 			Stream: c.stream, Group: c.group, Consumer: c.name,
 			Start: start, End: last.String(), Count: pendingPage,
 		}).Result()
+		if redis.HasErrorPrefix(err, "NOGROUP") {
+			return nil, ErrNoGroup
+		}
 		if err != nil {
 			return nil, fmt.Errorf("ask how often entries of stream %s were delivered: %w", c.stream, err)
 		}

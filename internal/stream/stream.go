@@ -17,6 +17,14 @@ import (
 // a failover. EnsureGroup makes both anew.
 var ErrNoGroup = errors.New("consumer group does not exist")
 
+// ErrUncounted says that Redis refuses the commands around a read with which trimmed entries are counted, for
+// example because a right is missing. For a minute reads do without. Read what is pending: the
+// refused read may have brought entries.
+var ErrUncounted = errors.New("Redis refuses to count what is trimmed")
+
+// uncountedFor is how long reads do without counting.
+const uncountedFor = time.Minute
+
 // Consumer is one member of a consumer group on one stream. Its methods are safe for
 // concurrent use, but for ReadNew, ReadPending, Claim and Close, of which one may run at a time;
 // the client stays the caller's.
@@ -39,6 +47,8 @@ type Consumer struct {
 
 	count     count
 	countedAt int // when the read began that counts
+	// countsFrom is when reads count again; before that they do without.
+	countsFrom time.Time
 
 	wire    *wire // of the reads; nil while there is none
 	buffers buffers
@@ -62,7 +72,8 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 	// Looked for first: a Redis without memory refuses XGROUP CREATE even where there is nothing
 	// to create, and such a Redis above all has to be read.
 	groups, err := c.client.XInfoGroups(ctx, c.stream).Result()
-	if err != nil && !missing(err) {
+	// Without the right to look, creating it shows whether it is there.
+	if err != nil && !missing(err) && !redis.IsPermissionError(err) {
 		return false, fmt.Errorf("look for consumer group %s on stream %s: %w", c.group, c.stream, err)
 	}
 	if slices.ContainsFunc(groups, func(g redis.XInfoGroup) bool { return g.Name == c.group }) {
@@ -85,11 +96,7 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 // pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
 // error, which may be a *BrokenReplyError, read what is pending.
 func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
-	n, err := c.readInto(ctx, batch, c.query(count, execDepth, c.countedRead(count)...), c.parseCounted)
-	if redis.HasErrorPrefix(err, "OOM") {
-		// Redis without memory takes nothing into a transaction, and above all has to be read.
-		n, err = c.readInto(ctx, batch, c.query(count, readDepth, c.readCommand(count, 0, ">")), parsePlain)
-	}
+	n, err := c.readAtOnce(ctx, batch, count)
 	if err == nil && n == 0 && block >= time.Millisecond {
 		// What is added while this waits comes at once: nothing of it is trimmed unread.
 		q := c.query(count, readDepth, c.readCommand(count, block, ">"))
@@ -100,6 +107,22 @@ func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block t
 		return 0, c.readError(err)
 	}
 	return n, nil
+}
+
+// readAtOnce reads what is there, and counts what was trimmed unread where Redis lets it.
+func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int) (int, error) {
+	if !time.Now().Before(c.countsFrom) {
+		n, err := c.readInto(ctx, batch, c.query(count, execDepth, c.countedRead(count)...), c.parseCounted)
+		switch {
+		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "EXECABORT"), redis.HasErrorPrefix(err, "ERR"):
+			c.countsFrom = time.Now().Add(uncountedFor)
+			return 0, fmt.Errorf("%w: %w", ErrUncounted, err)
+		case !redis.HasErrorPrefix(err, "OOM"):
+			return n, err
+		}
+		// Redis without memory takes nothing into a transaction, and above all has to be read.
+	}
+	return c.readInto(ctx, batch, c.query(count, readDepth, c.readCommand(count, 0, ">")), parsePlain)
 }
 
 func (c *Consumer) readCommand(count int, block time.Duration, after string) []string {
