@@ -87,6 +87,8 @@ type refusal struct {
 	noted bool
 	// suspected: the schema was suspected then, see memory.
 	suspected bool
+	// early: nothing of the batch was stored then.
+	early bool
 }
 
 // trial is rows tried in a search.
@@ -147,7 +149,7 @@ func (s *sender) find(ctx context.Context, conn *pgx.Conn, path string, batch []
 		case len(found) == maxRejected:
 			return sent{}, nil, errCrowded
 		default:
-			found = append(found, refusal{rows: t.rows, why: badRow, err: err})
+			found = append(found, refusal{rows: t.rows, why: badRow, err: err, early: total == sent{}})
 		}
 	}
 	return total, found, tx.Commit(ctx)
