@@ -93,7 +93,7 @@ func limitHint(state string) string {
 	case outOfMemory:
 		return "raise max_locks_per_transaction where the server's log says out of shared memory, else give PostgreSQL more memory"
 	case configurationLimitExceeded:
-		return "raise the limit that the server's log names"
+		return "raise the limit that PostgreSQL's log names; for late rows in compressed chunks it is timescaledb.max_tuples_decompressed_per_dml_transaction"
 	}
 	return ""
 }

@@ -74,3 +74,31 @@ func TestWriter_RejectsNothingForASchemaCorrectedMeanwhile(t *testing.T) {
 	require.Equal(t, Result{Inserted: 300}, r)
 	require.Equal(t, fmt.Sprint(300), count(t, url))
 }
+
+// Late rows of a chunk that refuses every one of them share a batch, and their devices, with live rows: those are
+// stored at once, and the late ones are parked.
+func TestWriter_StoresTheLiveDayBesideAChunkThatRefuses(t *testing.T) {
+	for name, state := range map[string]string{"decompression limit": "53400", "frozen chunk": "P0001", "no such table": "42P01"} {
+		t.Run(name, func(t *testing.T) {
+			url := plain(t, servertest.Database(t))
+			raise(t, url, `new.ts < now() - INTERVAL '8 days'`, state)
+			s := open(t, url, Options{})
+			now := time.Now().Truncate(time.Second)
+			var batch []position.Position
+			for i := range 1600 {
+				p := at(fmt.Sprintf("d%03d", i%50), 0, 1, `{}`)
+				p.Timestamp = now.Add(-20 * 24 * time.Hour).Add(-time.Duration(i) * time.Millisecond)
+				if i%16 == 0 {
+					p.Timestamp = now.Add(-time.Duration(i) * time.Microsecond)
+				}
+				batch = append(batch, p)
+			}
+			r, err := s.NewWriter().Write(t.Context(), Batch{Positions: batch})
+			require.NoError(t, err)
+			require.Equal(t, 100, r.Inserted)
+			require.Empty(t, r.Rejected)
+			require.Len(t, r.Parked, 1500)
+			require.Equal(t, "100", count(t, url))
+		})
+	}
+}
