@@ -419,9 +419,10 @@ func TestWriter_KeepsMessagesToItself(t *testing.T) {
 	got, err := s.NewWriter().Write(t.Context(), Batch{Positions: devices(1)})
 	require.NoError(t, err)
 	require.Len(t, got.Parked, 1)
-	require.Equal(t, "SQLSTATE P0001", got.Parked[0].Err.Error())
+	const told = "SQLSTATE P0001. Fix: read the message in PostgreSQL's log: a trigger, a function or a chunk of positions refuses the rows"
+	require.Equal(t, told, got.Parked[0].Err.Error())
 	why, written := held(t, s, trouble, Batch{Positions: devices(200)})
-	require.Equal(t, "SQLSTATE P0001", why.Error())
+	require.Equal(t, told, why.Error())
 	execute(t, url, `DROP TRIGGER refuse ON positions`)
 	require.Equal(t, 200, within(t, written).Inserted)
 }
