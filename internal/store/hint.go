@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -69,7 +70,7 @@ func SQLState(err error) string {
 
 // unexpectedHint is the fix for an error without a rule, whose message is left out of log and /readyz.
 func unexpectedHint(err *pgconn.PgError) string {
-	if err.ConstraintName != "" {
+	if strings.HasPrefix(err.Code, "23") && err.ConstraintName != "" { // elsewhere somebody's trigger named it
 		return "drop or correct constraint or index " + err.ConstraintName
 	}
 	return "read the message in PostgreSQL's log: a trigger, a function or a chunk of positions refuses the rows"
