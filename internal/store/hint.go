@@ -23,6 +23,9 @@ func Hint(err error) string {
 	if errors.As(err, &schemaErr) {
 		return schemaErr.Fix
 	}
+	if errors.Is(err, errTimeout) {
+		return "end the transaction that holds a lock on positions (pg_locks), or find out why the server hangs"
+	}
 	if errors.Is(err, errNotStored) {
 		return "look at the triggers, rules and policies of positions: one of them swallows, changes or deletes rows"
 	}
