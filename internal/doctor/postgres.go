@@ -49,6 +49,9 @@ func hintDatabase(err error) string {
 	if store.SQLState(err) == "08P01" { // protocol_violation is what PgBouncer calls it
 		return "PgBouncer refuses a parameter of DATABASE_URL: take it out, or add it to ignore_startup_parameters in pgbouncer.ini"
 	}
+	if store.SQLState(err) != "" {
+		return "the server answers and refuses: see its log"
+	}
 	return "start PostgreSQL, or correct host and port in DATABASE_URL"
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/inspect"
@@ -381,4 +383,23 @@ func TestLockProblem(t *testing.T) {
 	enough.LocksPerTransaction = 320
 	problem, _ = lockProblem(enough)
 	require.Empty(t, problem)
+}
+
+// A server that answers with an error is not to be started.
+func TestHintDatabase_NamesTheSetting(t *testing.T) {
+	for state, want := range map[string]string{
+		"57014": "statement_timeout",
+		"53300": "connection limit",
+		"25006": "default_transaction_read_only",
+		"28P01": "role and password",
+		"08P01": "pgbouncer.ini",
+		"57P03": "see its log",
+		"":      "start PostgreSQL",
+	} {
+		err := errors.New("connection refused")
+		if state != "" {
+			err = fmt.Errorf("connect: %w", &pgconn.PgError{Code: state})
+		}
+		require.Contains(t, hintDatabase(err), want, state)
+	}
 }

@@ -263,7 +263,7 @@ func (s *State) columnProblems(add addProblem) {
 		}
 	}
 	if !slices.ContainsFunc(s.Columns, func(c ColumnState) bool { return c.Name == ingestedAt }) {
-		add(TopicColumns, "column "+ingestedAt+" is missing", addColumn(ingestedAt, "timestamp with time zone, NOT NULL, with the default now()"))
+		add(TopicColumns, "column "+ingestedAt+" is missing", addColumn(ingestedAt, "timestamp with time zone without a default, then set its default to now(): the columnstore takes it in no other order"))
 	}
 	for _, c := range s.Columns {
 		known := slices.ContainsFunc(written, func(w column.Column) bool { return w.Name == c.Name })

@@ -19,10 +19,11 @@ import (
 const schemaTimeout = 1500 * time.Millisecond
 
 // schemaProbe checks session and table, keeps the store from writing while they are not as the worker
-// needs them, and logs once what kind of table it is. Not safe for concurrent use.
+// needs them, and logs what kind of table it is, once and when that changes. Not safe for concurrent use.
 type schemaProbe struct {
-	logger *slog.Logger
-	known  bool
+	logger     *slog.Logger
+	known      bool
+	hypertable bool // what was logged last
 }
 
 // check returns observe.ErrUnknown where the database could not be asked: the verdict before stands then.
@@ -47,10 +48,10 @@ func (p *schemaProbe) check(ctx context.Context, s *store.Store) error {
 }
 
 func (p *schemaProbe) log(state *schema.State) {
-	if p.known {
+	if p.known && p.hypertable == state.Hypertable {
 		return
 	}
-	p.known = true
+	p.known, p.hypertable = true, state.Hypertable
 	if state.Hypertable {
 		p.logger.Info("positions is a hypertable", "timescaledb", state.TimescaleVersion)
 		return

@@ -63,6 +63,13 @@ func byDay(positions []position.Position, rows []int32) []dayRows {
 	return groups
 }
 
+// byCloseness sorts the groups, the days closest to today first.
+func byCloseness(groups []dayRows, today int64) []dayRows {
+	distance := func(day int64) int64 { return max(day-today, today-day) }
+	slices.SortStableFunc(groups, func(a, b dayRows) int { return cmp.Compare(distance(a.day), distance(b.day)) })
+	return groups
+}
+
 // portions returns the rows as portions that touch at most maxChunks days each, the days closest to today first.
 // Those of days that are not known come last, and only the first portion is taken of them: later holds the
 // others. In each the order of keys is kept.
@@ -70,9 +77,7 @@ func portions(positions []position.Position, order []int32, today int64, known f
 	if len(daysOf(positions, order)) <= maxChunks {
 		return [][]int32{order}, nil
 	}
-	distance := func(day int64) int64 { return max(day-today, today-day) }
-	groups := byDay(positions, order)
-	slices.SortStableFunc(groups, func(a, b dayRows) int { return cmp.Compare(distance(a.day), distance(b.day)) })
+	groups := byCloseness(byDay(positions, order), today)
 	var live, unknown []dayRows
 	for i, g := range groups {
 		if i < maxChunks || known(g.day) {

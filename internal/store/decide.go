@@ -1,10 +1,6 @@
 package store
 
-import (
-	"errors"
-
-	"github.com/jackc/pgx/v5/pgconn"
-)
+import "errors"
 
 // segment is a run of rows that are sent together.
 type segment struct {
@@ -26,14 +22,14 @@ const (
 	limit      answer = "limit"       // of class Limit
 	unexpected answer = "unexpected"  // of class Unexpected
 	badSchema  answer = "schema"      // of class Schema
-	busy       answer = "busy"        // of class Unavailable, an answer to the statement
+	busy       answer = "busy"        // of class Unavailable, after the rows were sent
 	slow       answer = "slow"        // the write timeout passed
-	away       answer = "unavailable" // the server was not reached, or the connection broke
+	away       answer = "unavailable" // the server was not reached
 )
 
 // facts are what decide knows beside the segment.
 type facts struct {
-	careful bool // errors without a rule were met lately
+	careful bool // rows were refused lately for another reason than their values
 	parked  bool // the rows were parked before
 	doubt   bool // several rows were refused one by one, and none of the batch is stored yet
 	spent   bool // enough attempts or time were spent on bisecting this batch
@@ -59,7 +55,7 @@ const maxPatience = 4
 // patience is how many attempts fail before an answer is taken to concern some of the rows alone.
 func patience(a answer, f facts) int {
 	switch {
-	case a == limit, f.parked, f.careful && a == unexpected:
+	case a == limit, f.parked, f.careful && a != slow:
 		return 1
 	case a == busy:
 		return maxPatience
@@ -111,9 +107,7 @@ func decide(s segment, a answer, f facts) action {
 
 // answerTo says what the error of an attempt over the path means.
 func answerTo(err error, path string) answer {
-	var pgErr *pgconn.PgError
 	var unsent notSent
-	server := errors.As(err, &pgErr)
 	switch class := Classify(err); {
 	case err == nil:
 		return stored
@@ -127,8 +121,6 @@ func answerTo(err error, path string) answer {
 		return slow
 	case path != PathUpsert && refusesPath(err, class):
 		return wrongPath
-	case class == Unavailable && server && !ends(pgErr.Code):
-		return busy
 	case class == BadRow:
 		return badRow
 	case class == Limit:
@@ -138,7 +130,7 @@ func answerTo(err error, path string) answer {
 	case class == Schema:
 		return badSchema
 	}
-	return away
+	return busy // a row may be the cause, whatever the code says: a trigger that asks another server, or ends its own
 }
 
 // refusesPath reports whether an error of COPY or of the plain insert is none that the upsert must share:
@@ -151,14 +143,4 @@ func refusesPath(err error, class Class) bool {
 		return false
 	}
 	return class == Schema || class == Unexpected
-}
-
-// ends reports whether a state of class Unavailable is about the server or the session, and not about what
-// the rows met.
-func ends(state string) bool {
-	switch state {
-	case serializationFailure, deadlockDetected, lockNotAvailable, insufficientResources, diskFull:
-		return false
-	}
-	return true
 }

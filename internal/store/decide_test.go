@@ -61,8 +61,10 @@ func rules() []rule {
 		add(a, "many", times(patient)+", none of several rows is stored", defers, many(tried(patient)), facts{doubt: true})
 		add(a, "many", times(patient)+", enough was spent", defers, many(tried(patient)), facts{spent: true})
 	}
-	add(unexpected, "many", "once, met lately", split, many(tried(1)), facts{careful: true})
-	add(unexpected, "one", "once, met lately", defers, one(tried(1)), facts{careful: true})
+	for _, a := range []answer{unexpected, badSchema, busy} {
+		add(a, "many", "once, rows refused lately", split, many(tried(1)), facts{careful: true})
+		add(a, "one", "once, rows refused lately", defers, one(tried(1)), facts{careful: true})
+	}
 	for _, a := range []answer{unexpected, badSchema, busy, slow} {
 		add(a, "many", "once, parked before", split, many(tried(1)), facts{parked: true})
 		add(a, "one", "once, parked before", defers, one(tried(1)), facts{parked: true})
@@ -143,12 +145,15 @@ func TestAnswerTo_EveryKindOfError(t *testing.T) {
 		{state("55P03"), PathCopy, busy},
 		{state("40P01"), PathUpsert, busy},
 		{state("53100"), PathUpsert, busy},
-		{state("57P01"), PathUpsert, away},
-		{state("53300"), PathUpsert, away},
-		{state("25006"), PathCopy, away},
+		{state("57P01"), PathUpsert, busy}, // somebody's trigger may end its session, or ask another server
+		{state("53300"), PathUpsert, busy},
+		{state("08006"), PathUpsert, busy},
+		{state("25006"), PathCopy, busy},
 		{notSent{state("42501")}, PathUpsert, away},
 		{notSent{&SchemaError{Problem: "paused"}}, PathCopy, away},
-		{errors.New("connection reset"), PathUpsert, away},
+		{notSent{state("57P03")}, PathUpsert, away},
+		{notSent{errors.New("connection refused")}, PathUpsert, away},
+		{errors.New("connection reset"), PathUpsert, busy},
 		{fmt.Errorf("%w: %w", errTimeout, context.DeadlineExceeded), PathCopy, slow},
 		{errNotStored, PathUpsert, unexpected},
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -15,15 +16,29 @@ func explain(err error) error {
 	return err
 }
 
-// Hint says what a person can do about an error of class Schema; empty for the others.
+// Hint says what a person can do about an error: always for one of class Schema, and for those of other classes
+// that a setting or a person caused. It is empty for what passes without help.
 func Hint(err error) string {
 	var schemaErr *SchemaError
 	if errors.As(err, &schemaErr) {
 		return schemaErr.Fix
 	}
+	if errors.Is(err, errTimeout) {
+		return "end the transaction that holds a lock on positions (pg_locks), or find out why the server hangs"
+	}
+	if errors.Is(err, errNotStored) {
+		return "look at the triggers, rules and policies of positions: one of them swallows, changes or deletes rows"
+	}
 	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || Classify(err) != Schema {
+	if !errors.As(err, &pgErr) {
 		return ""
+	}
+	switch Classify(err) {
+	case Schema:
+	case Unexpected:
+		return unexpectedHint(pgErr)
+	default:
+		return limitHint(pgErr.Code)
 	}
 	switch pgErr.Code {
 	case insufficientPrivilege:
@@ -54,4 +69,35 @@ func SQLState(err error) string {
 		return ""
 	}
 	return pgErr.Code
+}
+
+// unexpectedHint is the fix for an error without a rule, whose message is left out of log and /readyz.
+func unexpectedHint(err *pgconn.PgError) string {
+	if strings.HasPrefix(err.Code, "23") && err.ConstraintName != "" { // elsewhere somebody's trigger named it
+		return "drop or correct constraint or index " + err.ConstraintName
+	}
+	return "read the message in PostgreSQL's log: a trigger, a function or a chunk of positions refuses the rows"
+}
+
+// limitHint is the fix for a state that is not about the schema; empty for those that pass without help.
+func limitHint(state string) string {
+	switch state {
+	case readOnlyTransaction:
+		return "set default_transaction_read_only = off for role, database or server; where the server is a standby, name the primary in DATABASE_URL, or all servers with target_session_attrs=read-write"
+	case tooManyConnections:
+		return "raise max_connections, or the connection limit of role or database: each worker needs WRITERS and two more"
+	case lockNotAvailable:
+		return "end the transaction that holds the lock on positions (pg_locks), or raise lock_timeout for the role"
+	case queryCanceled:
+		return "raise statement_timeout for the role, or end what makes statements slow (pg_stat_activity)"
+	case transactionTimeout:
+		return "raise transaction_timeout for the role"
+	case diskFull:
+		return "free or add disk space for PostgreSQL"
+	case outOfMemory:
+		return "raise max_locks_per_transaction where the server's log says out of shared memory, else give PostgreSQL more memory"
+	case configurationLimitExceeded:
+		return "raise the limit that PostgreSQL's log names; for late rows in compressed chunks it is timescaledb.max_tuples_decompressed_per_dml_transaction"
+	}
+	return ""
 }

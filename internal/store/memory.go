@@ -40,7 +40,7 @@ type memory struct {
 	commit   time.Time // when the latest attempt began that committed a row
 	upserts  countdown // batches to upsert although they are fresh
 	rejected countdown // batches to send in parts in one transaction: rows were rejected
-	refused  countdown // batches to send in parts: rows met errors without a rule
+	refused  countdown // batches to send in parts: rows were refused for another reason than their values
 	parked   int       // rows parked since the last commit: nothing proves that they are at fault
 	reasons  map[reason]*refusals
 	days     map[int64]bool // days since 1970 in which rows were stored lately
@@ -83,13 +83,16 @@ type start struct {
 	upsert bool // fresh rows too
 	search bool // in parts in one transaction
 	split  bool // in parts
+	// careful: rows were refused lately for another reason than their values.
+	careful bool
 }
 
 // begin is called once for each batch, which is large where sending it in parts may save work.
 func (m *memory) begin(large bool) start {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return start{upsert: m.upserts.take(), search: large && m.rejected.take(), split: large && m.refused.take()}
+	careful := m.refused.left > 0
+	return start{upsert: m.upserts.take(), search: large && m.rejected.take(), split: large && m.refused.take(), careful: careful}
 }
 
 // stored notes an attempt that committed rows of these days over the path. What was refused before the

@@ -35,14 +35,18 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 		}
 	}
 	spent := k.know().spent
+	early := k.earlyRejections(aside)
 	var retry []segment
-	retried := k.retried
+	retried, rechecked := k.retried, k.rechecked
 	for _, f := range aside {
 		switch {
 		case f.why == badRow && !proven && memory.suspect(reasonOf(f.err)):
 			held = append(held, f)
 		case f.why == badRow && f.suspected:
 			// It was refused while the table took nothing, and now the table takes others.
+			retry = append(retry, segment{rows: f.rows, path: PathUpsert})
+		case f.why == badRow && proven && f.early && !k.rechecked && early[reasonOf(f.err)].suspect():
+			rechecked = true // the schema may have been corrected in the middle of the batch
 			retry = append(retry, segment{rows: f.rows, path: PathUpsert})
 		case len(f.rows) > 1 && (f.why == badRow || proven && !spent && !k.batch.Parked):
 			k.facts.doubt = false // the rows may well be at fault, so they are bisected to the end
@@ -55,18 +59,39 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 			retried = true // the server or the schema may be well again
 			retry = append(retry, segment{rows: f.rows, path: PathUpsert, failures: maxPatience})
 		case proven, k.batch.Parked && f.why != badSchema:
+			if proven && (f.why == busy || f.why == badSchema) {
+				memory.careful(Unexpected) // the next batches need not wait to learn it
+			}
 			k.park(f.rows, explain(f.err))
 		default:
 			held = append(held, f)
 		}
 	}
-	k.retried = retried
+	k.retried, k.rechecked = retried, rechecked
 	k.push(retry...)
 	if len(k.stack) > 0 {
 		k.aside = held // more is known when those are bisected
 		return nil
 	}
 	return w.parkFew(k, held)
+}
+
+// earlyRejections groups the rows that were rejected before anything of the batch was stored.
+func (k *work) earlyRejections(aside []refusal) map[reason]*refusals {
+	early := make(map[reason]*refusals)
+	for _, f := range aside {
+		if f.why != badRow || !f.early {
+			continue
+		}
+		why := reasonOf(f.err)
+		if early[why] == nil {
+			early[why] = &refusals{}
+		}
+		for _, row := range f.rows {
+			early[why].add(k.batch.Positions[row].DeviceID)
+		}
+	}
+	return early
 }
 
 // parkFew parks rows that would be held, where they are few, so that one batch of them does not

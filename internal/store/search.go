@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,12 +42,20 @@ func partSize(rows, halved int) int {
 	return (rows + parts - 1) / parts
 }
 
-// parts cuts a segment. Rows of which some are rejected are all fresh still; after another refusal they go
+// parts cuts a segment: where its rows lie in several days, by day, the one closest to today first, since a
+// chunk may be the cause (frozen, or compressed under a decompression limit). Rows of which some are rejected are all fresh still; after another refusal they go
 // by upsert.
 func parts(s segment, fresh bool, positions []position.Position) []segment {
-	size := partSize(len(s.rows), fewRows)
+	var pieces [][]int32
+	if days := byCloseness(byDay(positions, s.rows), dayOfTime(time.Now())); len(days) > 1 {
+		for _, day := range days {
+			pieces = append(pieces, day.rows)
+		}
+	} else {
+		pieces = slices.Collect(slices.Chunk(s.rows, partSize(len(s.rows), fewRows)))
+	}
 	var cut []segment
-	for rows := range slices.Chunk(s.rows, size) {
+	for _, rows := range pieces {
 		p := segment{rows: rows, path: PathUpsert, search: s.search, failures: s.failures, slow: s.slow}
 		if fresh {
 			p.path = pathFor(positions, rows)
@@ -87,6 +96,8 @@ type refusal struct {
 	noted bool
 	// suspected: the schema was suspected then, see memory.
 	suspected bool
+	// early: nothing of the batch was stored then.
+	early bool
 }
 
 // trial is rows tried in a search.
@@ -150,7 +161,7 @@ func (s *sender) find(ctx context.Context, conn *pgx.Conn, path string, batch []
 		case len(found) == maxRejected:
 			return sent{}, nil, errCrowded
 		default:
-			found = append(found, refusal{rows: t.rows, why: badRow, err: err})
+			found = append(found, refusal{rows: t.rows, why: badRow, err: err, early: total.inserted+total.merged == 0})
 		}
 	}
 	return total, found, tx.Commit(ctx)

@@ -33,6 +33,8 @@ type work struct {
 	cycle  int // how often rows were held
 	// retried: rows that met a fault of server or schema were tried again once others were stored.
 	retried bool
+	// rechecked: rows rejected before anything was stored were tried again once others were stored.
+	rechecked bool
 }
 
 // effort is what was spent on rows that were refused.
@@ -69,7 +71,7 @@ func (w *Writer) begin(batch Batch) *work {
 		return k
 	}
 	start := w.store.memory.begin(len(k.order) > fewRows)
-	k.facts.careful = start.split
+	k.facts.careful = start.careful
 	fresh := !batch.Redelivered && !batch.Single && !start.upsert
 	soon, later := portions(batch.Positions, k.order, dayOfTime(now), w.store.memory.known)
 	var plan []segment
@@ -121,10 +123,12 @@ func (k *work) add(s segment, r reply) {
 	if k.batch.Fresh != nil && r.err == nil {
 		k.markFresh(s, r)
 	}
+	before := k.stored()
 	k.result.Inserted += r.Inserted
 	k.result.Merged += r.Merged
 	k.result.Unchanged += r.Unchanged
 	for _, f := range r.found {
+		f.early = f.early && !before
 		k.setAside(f)
 	}
 }

@@ -93,7 +93,7 @@ func (w *Writer) next(ctx context.Context, k *work, pause *backoff.ExponentialBa
 		fresh := s.path != PathUpsert && (a == badRow || a == crowded)
 		k.push(parts(s, fresh, k.batch.Positions)...)
 	case reject, defers:
-		k.setAside(refusal{rows: s.rows, why: a, err: r.err, suspected: w.suspected(a, r.err)})
+		k.setAside(refusal{rows: s.rows, why: a, err: r.err, suspected: w.suspected(a, r.err), early: !k.stored()})
 	}
 	return nil
 }
@@ -108,6 +108,9 @@ func (w *Writer) note(k *work, s *segment, a answer, err error) {
 	switch a {
 	case stored, crowded, badRow:
 		return
+	case away: // says nothing of the rows
+		w.count(Classify(err), err)
+		return
 	case wrongPath:
 		w.store.memory.wrongPath()
 		return
@@ -120,7 +123,7 @@ func (w *Writer) note(k *work, s *segment, a answer, err error) {
 		}
 	}
 	s.failures++
-	if a != away && a != busy {
+	if a != busy {
 		k.spent.refusals++
 	}
 	w.count(Classify(err), err)
