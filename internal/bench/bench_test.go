@@ -220,7 +220,8 @@ func TestRun_RefusesTableThatHoldsPositions(t *testing.T) {
 	require.Empty(t, benchKeys(t, opts.RedisURL))
 }
 
-func TestRun_FailsWhereRowsAreMissing(t *testing.T) {
+// COPY refuses a table with a trigger, which may swallow rows: there is no raw limit to measure.
+func TestRun_FailsWhereATriggerMaySwallowRows(t *testing.T) {
 	opts, conn := given(t)
 	_, err := conn.Exec(t.Context(), `
 		CREATE SEQUENCE arrived;
@@ -230,7 +231,8 @@ func TestRun_FailsWhereRowsAreMissing(t *testing.T) {
 	require.NoError(t, err)
 
 	_, err = bench.Run(t.Context(), opts)
-	require.EqualError(t, err, "round 1: raw COPY: table positions holds 1999 rows, expected 2000")
+	require.ErrorContains(t, err, "round 1: raw COPY: ")
+	require.ErrorContains(t, err, "SQLSTATE 42P16")
 	require.Zero(t, rows(t, conn))
 	require.Empty(t, benchKeys(t, opts.RedisURL))
 }

@@ -120,7 +120,7 @@ func (g groups) wait(ctx context.Context, w *worker) error {
 func remove(ctx context.Context, client redis.UniversalClient, streams []string) error {
 	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, name := range streams {
-			pipe.Unlink(ctx, name, stream.DeadKey(name))
+			pipe.Unlink(ctx, stream.Keys(name)...)
 		}
 		return nil
 	})

@@ -216,8 +216,8 @@ func TestFlags_TrimLists(t *testing.T) {
 }
 
 // The table of processor run's settings is checked in internal/rules.
-func TestReadme_ListsTheFlagsOfEveryCommand(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+func TestConfiguration_ListsTheFlagsOfEveryCommand(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
 	require.NoError(t, err)
 	var shared []string
 	for _, command := range leaves(t) {
@@ -232,9 +232,9 @@ func TestReadme_ListsTheFlagsOfEveryCommand(t *testing.T) {
 			continue
 		}
 		first, sub, _ := strings.Cut(path(command), " ")
-		row := regexp.MustCompile("(?m)^\\| `processor " + first + "[^\n]*$").FindString(string(readme))
-		require.Contains(t, row, sub, "README has no row of processor %s", path(command))
-		require.NotEmpty(t, row, "README has no row of processor %s", path(command))
+		row := regexp.MustCompile("(?m)^\\| `processor " + first + "[^\n]*$").FindString(string(page))
+		require.Contains(t, row, sub, "docs/configuration.md has no row of processor %s", path(command))
+		require.NotEmpty(t, row, "docs/configuration.md has no row of processor %s", path(command))
 		for _, flag := range command.Flags {
 			if !slices.Contains(shared, flag.Name) {
 				require.Contains(t, row, "`--"+flag.Name+"`", path(command))

@@ -277,13 +277,13 @@ func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
 		want  []string
 	}{
 		"decoding alone": {Trial{Window: window}, []string{
-			"true decodes", "true decodes", "false device_id: missing_key", "false not_json: not an object",
+			"true decodes", "true decodes", "false device_id: missing_key", "false not_json: the entry has",
 			"false timestamp_out_of_window: 1970-01-01T12:00:00Z is older than --max-age 87600h0m0s",
 		}},
 		"with the database": {Trial{Database: database}, []string{
 			"true a new row",
 			"false rejected_by_database: 23514: ",
-			"false device_id: missing_key", "false not_json: not an object", "true a new row",
+			"false device_id: missing_key", "false not_json: the entry has", "true a new row",
 		}},
 	}
 	for name, c := range cases {

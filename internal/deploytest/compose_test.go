@@ -156,7 +156,7 @@ func TestCompose_HasTheServersThatTheTestsHave(t *testing.T) {
 	for _, name := range []string{"redis", "timescaledb"} {
 		image := composeFile(t).Services[name].Image
 		require.Contains(t, tested, `"`+image+`"`)
-		require.Contains(t, read(t, "README.md"), "`"+image+"`")
+		require.Contains(t, read(t, "docs/testing.md"), "`"+image+"`")
 	}
 }
 

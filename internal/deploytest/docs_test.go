@@ -11,7 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var docs = []string{"docs/operations.md", "docs/runbook.md", "docs/security.md", "docs/sql.md"}
+// docs are the pages for the people who run the worker; explanations are for those who change it.
+var (
+	docs         = []string{"README.md", "docs/configuration.md", "docs/operations.md", "docs/runbook.md", "docs/security.md", "docs/sql.md"}
+	explanations = []string{"docs/architecture.md", "docs/benchmark.md", "docs/decisions.md", "docs/failures.md", "docs/testing.md"}
+)
 
 // anchorsOf lists the anchors of a page's headings, as Gitea and GitHub generate them.
 func anchorsOf(t *testing.T, page string) []string {
@@ -25,7 +29,7 @@ func anchorsOf(t *testing.T, page string) []string {
 }
 
 func TestDocs_LinksLeadSomewhere(t *testing.T) {
-	for _, page := range docs {
+	for _, page := range slices.Concat(docs, explanations, []string{"ROADMAP.md"}) {
 		links := regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(read(t, page), -1)
 		require.NotEmpty(t, links, page)
 		for _, link := range links {
@@ -44,7 +48,7 @@ func TestDocs_LinksLeadSomewhere(t *testing.T) {
 
 // Paths in back quotes are files of this repository.
 func TestDocs_PathsExist(t *testing.T) {
-	for _, page := range docs {
+	for _, page := range slices.Concat(docs, explanations) {
 		for _, m := range regexp.MustCompile("`((?:deploy|docs|sql|scripts|internal|\\.gitea)/[\\w./-]+)`").FindAllStringSubmatch(read(t, page), -1) {
 			_, err := os.Stat(filepath.Join(root, m[1]))
 			require.NoError(t, err, page)
@@ -84,7 +88,7 @@ func TestDocs_CommandsExist(t *testing.T) {
 // dbmate's up also creates the database, for which the migrating role has no privilege.
 func TestDocs_DbmateMigrates(t *testing.T) {
 	found := 0
-	for _, page := range append([]string{"README.md", "dbmate.env"}, docs...) {
+	for _, page := range append([]string{"dbmate.env"}, docs...) {
 		for _, m := range regexp.MustCompile(`dbmate(?:@2)? --env-file dbmate\.env (\w+)`).FindAllStringSubmatch(read(t, page), -1) {
 			found++
 			require.Contains(t, []string{"migrate", "status"}, m[1], page)
@@ -93,11 +97,11 @@ func TestDocs_DbmateMigrates(t *testing.T) {
 	require.Positive(t, found)
 }
 
-// foreign are words in capitals that are not settings of this service.
+// foreign are words in capitals that are not settings of the worker.
 var foreign = []string{
 	"HELLO", "AUTH", "PING", "XADD", "XDEL", "DEL", "FLUSHALL", "XTRIM", "XACK", "MAXLEN", "COPY", "LOGIN", "CREATE",
 	"NOPERM", "READONLY", "PASSWORD", "INFO", "SELECT", "INSERT", "UPDATE", "GRANT", "REVOKE", "WHERE",
-	"REGISTRY_TOKEN", "REGISTRY_USER", "JUSTID",
+	"REGISTRY_TOKEN", "REGISTRY_USER", "JUSTID", "UNLOGGED", "BENCH_REDIS_URL", "BENCH_DATABASE_URL",
 }
 
 func TestDocs_VariablesExist(t *testing.T) {
@@ -144,8 +148,9 @@ func TestDocs_AlertsAndMetricsExist(t *testing.T) {
 	}
 }
 
-// isRole reports whether a word is a role or table of PostgreSQL, not a metric.
+// isRole reports whether a word is a role, with its password in a URL, or a table of PostgreSQL, not a metric.
 func isRole(name string) bool {
+	name, _, _ = strings.Cut(name, ":")
 	return slices.Contains([]string{"processor_migrate", "processor_reader", "processor_schema_migrations"}, name)
 }
 

@@ -129,7 +129,7 @@ func TestBinary_MemoryIsBoundedWhenEntriesGrow(t *testing.T) {
 	w := r.run(build(t))
 	r.awaitDrained()
 	peak := w.PeakMemory()
-	require.NotEmpty(t, w.lines("reply broke off; asking for fewer entries"))
+	require.NotEmpty(t, w.lines("entries have become large; reading the reply's entries one by one"))
 	require.Empty(t, w.lines("stream cannot be read; retrying"))
 	require.Equal(t, ledger{Read: small + large, Inserted: small + large, Balanced: true}, w.stop())
 	// As above, and what the process has besides batches.

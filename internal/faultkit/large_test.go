@@ -127,7 +127,7 @@ func TestLarge_RepliesBeyondTheOutputBufferLimit(t *testing.T) {
 	require.NoError(t, r.redis.ConfigSet(t.Context(), "client-output-buffer-limit", "normal 1mb 1mb 0").Err())
 	w := r.start()
 	r.awaitDrained()
-	warned := w.lines("replies of Redis break off; reading fewer entries at a time")
+	warned := w.lines("reply broke off; asking for fewer entries")
 	require.Len(t, warned, 1)
 	require.Contains(t, warned[0]["hint"], "client-output-buffer-limit")
 	require.Equal(t, ledger{Read: 200, Inserted: 200, Balanced: true}, w.stop())

@@ -108,7 +108,7 @@ func (p *Process) Pause() {
 	p.AwaitPause()
 }
 
-// AwaitPause returns when the process has stopped, whoever sent the signal (Linux).
+// AwaitPause returns when the process has stopped, by a signal from any process (Linux).
 func (p *Process) AwaitPause() {
 	p.t.Helper()
 	Until(p.t, "the process has stopped", func() bool {

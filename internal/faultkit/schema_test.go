@@ -161,7 +161,7 @@ const alone = "entry parked; retrying while others go on"
 
 // Rows that meet a limit alone wait and are reported, while everything else goes on, however many
 // there are, and land when they can.
-func TestLimit_LoneRowsWait(t *testing.T) {
+func TestLimit_RowsAreParked(t *testing.T) {
 	t.Parallel()
 	r := newPlainRig(t)
 	r.config.ClaimIdle = time.Second // what waits is not taken over from oneself, again and again

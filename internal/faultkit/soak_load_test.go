@@ -69,7 +69,10 @@ func newLoad(client redis.UniversalClient, streams []string, seed uint64) *load 
 // noPayload is what an entry without the field payload has in a badEntry.
 const noPayload = "\x00no payload"
 
-// everySoakKind is everyKind and more. Reasons that may become more precise are left open.
+// maxSoakEntry is --max-entry-bytes in the soak.
+const maxSoakEntry = 16 << 10
+
+// everySoakKind is everyKind and more.
 func everySoakKind() []bad {
 	same := func(text string) func(string) string { return func(string) string { return text } }
 	return append(everyKind(),
@@ -83,7 +86,10 @@ func everySoakKind() []bad {
 			return replace(`"attributes":{`, `"attributes":{"999":"\ud800",`)(good)
 		}},
 		bad{"malformed_sentinel", replace(`"attributes":{`, `"attributes":{"999":{"__buffer_b64":"*"},`)},
-		bad{"", same(noPayload)},
+		bad{"not_json", same(noPayload)},
+		bad{"too_large", func(good string) string {
+			return good[:len(good)-1] + `,"beyond":"` + strings.Repeat("x", maxSoakEntry) + `"}`
+		}},
 	)
 }
 

@@ -125,7 +125,7 @@ func TestWire_ServersAreDownAtTheStart(t *testing.T) {
 	r.publish(1000)
 	w := r.start()
 	Until(t, "both are known to be down", func() bool {
-		return len(w.lines("stream cannot be read; retrying")) == 1 && len(w.lines("check is failing")) >= 3
+		return len(w.lines("stream cannot be read; retrying")) == 1 && len(w.lines("check is failing")) == 2
 	})
 	require.True(t, w.alive())
 	require.False(t, w.ready())

@@ -46,7 +46,7 @@ func Readable(rawURL string) bool {
 
 // Scrub returns text, such as the error of a driver, with the passwords of the URLs and of the assignments
 // (password=…) in it replaced by xxxxx. It knows no passwords and looks at structure alone, so that words
-// stay as they are: a replaced word would show a password to whoever knows the text.
+// stay as they are: a replaced word would reveal a password to a reader who knows the text.
 func Scrub(text string) string {
 	var b strings.Builder
 	for {

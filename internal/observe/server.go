@@ -112,8 +112,8 @@ func Handler(reg prometheus.Gatherer, h *Health) http.Handler {
 }
 
 // ProfileHandler answers /debug/pprof/ (package net/http/pprof) but for cmdline, which would show the
-// passwords in --redis-url and --database-url. It shows the inside of the process to whoever can reach it,
-// so it belongs on an address of its own.
+// passwords in --redis-url and --database-url. It shows the inside of the process to every client that
+// can reach it, so it needs a separate address.
 func ProfileHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -28,7 +28,7 @@ func TestNewEntries_FindsALossBeforeItReads(t *testing.T) {
 }
 
 // Entries are trimmed between two reads. Where Redis counts them as read with the next read (8.0),
-// that finds them, else whoever looks next: once in either case.
+// that read finds them, otherwise the next check of the stream: once in either case.
 func TestNewEntries_FindsALossAsItReads(t *testing.T) {
 	c, client := newStreamOfTen(t, 3)
 	name := c.Stream()

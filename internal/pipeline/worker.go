@@ -133,6 +133,11 @@ func (w *worker) write(work context.Context, b *batch) error {
 		batch.Attempted = func() { b.mark.unset(work) }
 	}
 	result, err := w.writer.Write(work, batch)
+	// After an error too: these rows are committed, and the next delivery of their entries finds them.
+	ledger := w.pipeline.Ledger
+	ledger.Settle(observe.Inserted, result.Inserted)
+	ledger.Settle(observe.Merged, result.Merged)
+	ledger.Settle(observe.Unchanged, result.Unchanged)
 	if err != nil {
 		return err
 	}
@@ -146,10 +151,6 @@ func (w *worker) write(work context.Context, b *batch) error {
 		it := w.rows[p.Index]
 		it.outcome, it.err = parked, p.Err
 	}
-	ledger := w.pipeline.Ledger
-	ledger.Settle(observe.Inserted, result.Inserted)
-	ledger.Settle(observe.Merged, result.Merged)
-	ledger.Settle(observe.Unchanged, result.Unchanged)
 	return nil
 }
 

@@ -35,7 +35,7 @@ func (d *Decoder) attributes() ([]byte, error) {
 	if !d.escaped && plain(raw) {
 		return raw[:len(raw):len(raw)], nil
 	}
-	// The library would turn a lone surrogate into U+FFFD without a word. A backslash stands
+	// The library would silently turn an unpaired surrogate into U+FFFD. A backslash stands
 	// only in strings, so one look over the whole bag finds all of them.
 	if err := checkEscapes(raw); err != nil {
 		return nil, d.fault(UnstorableString, "%s", err)
@@ -273,7 +273,7 @@ func checkEscapes(json []byte) error {
 			return errors.New("holds U+0000")
 		case !utf16.IsSurrogate(r):
 		case utf16.DecodeRune(r, unit(json)) == 0xFFFD:
-			return fmt.Errorf("holds the lone surrogate %U", r)
+			return fmt.Errorf("holds the unpaired surrogate %U", r)
 		default:
 			json = json[6:]
 		}

@@ -16,7 +16,7 @@ const (
 	// MalformedSentinel: __bigint without canonical decimal digits, or __buffer_b64 without
 	// canonical base64.
 	MalformedSentinel Reason = "malformed_sentinel"
-	// UnstorableString: U+0000 or a lone surrogate, which jsonb and text cannot hold.
+	// UnstorableString: U+0000 or an unpaired surrogate, which jsonb and text cannot hold.
 	UnstorableString Reason = "unstorable_string"
 	// UnstorableNumber: more digits than numeric, and so jsonb, can hold, or far more of them than its text.
 	UnstorableNumber Reason = "unstorable_number"

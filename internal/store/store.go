@@ -40,7 +40,7 @@ type Options struct {
 	Events Events
 }
 
-// Events are the store's calls to whoever counts.
+// Events are the store's calls for metrics.
 type Events struct {
 	// Wrote: rows were committed by one transaction, over one of the paths.
 	Wrote func(path string, rows int, took time.Duration)
@@ -63,7 +63,7 @@ type Store struct {
 	verdict atomic.Pointer[error] // why nothing may be written; nil where writing is allowed
 }
 
-// CheckURL tells what is wrong with a database URL, without its password.
+// CheckURL returns what is wrong with a database URL, without its password.
 func CheckURL(databaseURL string) error {
 	config, err := schema.Config(databaseURL)
 	if err != nil {

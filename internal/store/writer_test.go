@@ -418,7 +418,7 @@ func devices(n int) (batch []position.Position) {
 
 // A row that alone meets a limit of the server, or an error without a rule, keeps no other row
 // waiting and is not lost: it is written when it can be.
-func TestWriter_LeavesALoneRowForLater(t *testing.T) {
+func TestWriter_ParksARowThatFailsByItself(t *testing.T) {
 	for class, state := range map[Class]string{Limit: "57014", Unexpected: "P0001"} {
 		t.Run(string(class), func(t *testing.T) {
 			url := migrated(t)
@@ -483,16 +483,16 @@ func TestWriter_LastChance(t *testing.T) {
 	raise(t, url, `NEW.device_id = 'd000'`, "P0001")
 	s := open(t, url, Options{})
 	w := s.NewWriter()
-	lone := Batch{Positions: devices(1), Redelivered: true, Single: true}
+	single := Batch{Positions: devices(1), Redelivered: true, Single: true}
 
-	got, err := w.Write(t.Context(), lone)
+	got, err := w.Write(t.Context(), single)
 	require.NoError(t, err)
 	require.Empty(t, got.Rejected, "perhaps nothing can be written")
 	require.Len(t, got.Parked, 1)
 
 	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("other", 1, 1, `{}`)}})
 	require.NoError(t, err)
-	got, err = w.Write(t.Context(), lone)
+	got, err = w.Write(t.Context(), single)
 	require.NoError(t, err)
 	require.Empty(t, got.Parked)
 	require.Len(t, got.Rejected, 1)
@@ -503,7 +503,7 @@ func TestWriter_LastChance(t *testing.T) {
 	raise(t, url, `NEW.device_id = 'd000'`, "57014")
 	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("another", 1, 1, `{}`)}})
 	require.NoError(t, err)
-	got, err = w.Write(t.Context(), lone)
+	got, err = w.Write(t.Context(), single)
 	require.NoError(t, err)
 	require.Empty(t, got.Rejected)
 	require.Len(t, got.Parked, 1)

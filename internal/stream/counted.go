@@ -11,8 +11,8 @@ import (
 //
 // Where entries are missing between what the group had last and what it gets now, later versions of
 // Redis count them as read at that moment (entries-read of XINFO GROUPS; redis/redis#13958), and
-// valkey does. A worker that lags behind reads every few milliseconds, so whoever looks from time to
-// time would see none of it. Hence the count of before and of after, in one transaction with the
+// valkey does. A worker that lags behind reads every few milliseconds, so a check from time to time
+// would see none of it. Hence the count of before and of after, in one transaction with the
 // read: what it grew by beyond the entries that came was never delivered to anybody.
 func (c *Consumer) countedRead(count int) [][]string {
 	c.countedAt = c.count.started()

@@ -54,7 +54,7 @@ func (b *buffers) get() *buffer {
 	return &buffer{home: &b.pool}
 }
 
-// Entry is one entry of a stream. Its slices lie in the reply that it came with: whoever keeps
+// Entry is one entry of a stream. Its slices are parts of the reply that it came with: a caller that keeps
 // one of them beyond the batch copies it.
 type Entry struct {
 	ID ID

@@ -10,12 +10,17 @@ import (
 // name where that is empty or not there.
 func DeadKey(stream string) string { return beside(stream, ":dead") }
 
-// SourcesKey names the hash that tells which letter is the copy of which entry. It may be deleted at
+// SourcesKey names the hash of source ids to dead letters. It may be deleted at
 // any time: then an entry that is delivered once more is copied once more.
 func SourcesKey(stream string) string { return DeadKey(stream) + ":sources" }
 
-// CountedKey names the string that tells how far entries-read of the group is known to be right.
+// CountedKey names the string that holds the last reliable entries-read of the group.
 func CountedKey(stream string) string { return beside(stream, ":counted") }
+
+// Keys lists the keys that this service keeps for a stream, the stream itself first. All are in its slot.
+func Keys(stream string) []string {
+	return []string{stream, DeadKey(stream), SourcesKey(stream), CountedKey(stream), PoisonKey(stream)}
+}
 
 func beside(stream, suffix string) string {
 	if tag, tagged := hashTag(stream); tagged && tag != "" {
