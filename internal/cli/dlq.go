@@ -34,6 +34,7 @@ type letterFilter struct {
 	Device deviceIDs           `env:"DLQ_DEVICE" placeholder:"ID" group:"Dead letters:" help:"Only of these devices (default: all)."`
 	Older  time.Duration       `env:"DLQ_OLDER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters longer ago than this, as in 24h; 0 is no bound (default: ${default})."`
 	Newer  time.Duration       `env:"DLQ_NEWER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters within this time, as in 90m; 0 is no bound (default: ${default})."`
+	Whole  bool                `kong:"-"` // as in deadletter.Filter
 }
 
 // deviceIDs are ids on the command line.
@@ -78,7 +79,7 @@ func (c *queues) open(ctx context.Context, filter letterFilter, ids ...letterID)
 	if len(ids) > 0 && len(c.Streams) != 1 {
 		return nil, nil, &service.SettingError{Flag: "redis-stream", Env: "REDIS_STREAM", Err: errors.New("ids need exactly one stream, since two may have the same")}
 	}
-	f := deadletter.Filter{Reasons: filter.Reason, Devices: filter.Device, Older: filter.Older, Newer: filter.Newer}
+	f := deadletter.Filter{Reasons: filter.Reason, Devices: filter.Device, Older: filter.Older, Newer: filter.Newer, Whole: filter.Whole}
 	for _, id := range ids {
 		f.IDs = append(f.IDs, id.ID)
 	}

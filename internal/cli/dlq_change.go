@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -64,10 +65,32 @@ func (c *chosen) change(ctx context.Context, out Streams, question, done string,
 	if err != nil {
 		return err
 	}
-	return c.missed(total)
+	return errors.Join(c.leftOut(out, all), c.missed(total+leftOut(all)))
 }
 
-// missed is an error where ids were named that no letter has, or that a filter left out.
+// leftOut reports the letters that Filter.Whole left out, as an error where they were named.
+func (c *chosen) leftOut(out Streams, all []queue) error {
+	n := leftOut(all)
+	if n == 0 {
+		return nil
+	}
+	const why = "only the beginning of the entry is kept. The entry is on its stream, as dlq_source_id, until it is trimmed"
+	if len(c.IDs) > 0 {
+		return fmt.Errorf("%s (%s) cannot be replayed: %s", plural(n, "dead letter"), deadletter.TooLarge, why)
+	}
+	fmt.Fprintf(out.Out, "%s left in the queue (%s): %s\n", plural(n, "dead letter"), deadletter.TooLarge, why)
+	return nil
+}
+
+func leftOut(all []queue) int {
+	n := 0
+	for _, q := range all {
+		n += q.chosen.LeftOut()
+	}
+	return n
+}
+
+// missed is an error where ids were named that no letter has, or that the filters do not choose.
 func (c *chosen) missed(done int) error {
 	if missed := len(c.IDs) - done; missed > 0 && c.Limit == 0 {
 		return fmt.Errorf("%d of the %d ids named no dead letter that the filters choose", missed, len(c.IDs))
@@ -95,6 +118,7 @@ func (c *dlqReplayCmd) Run(ctx context.Context, out Streams) error {
 	if c.DryRun {
 		return c.dryRun(ctx, out)
 	}
+	c.Whole = true
 	return c.change(ctx, out, "Replay %s (%s)?", "replayed", func(q queue, page []deadletter.Letter) (int, error) {
 		return q.Replay(ctx, page)
 	})

@@ -149,6 +149,32 @@ func TestDlqReplay_TakesIdsAndALimit(t *testing.T) {
 	require.Equal(t, []string{"device_id=\x1b[2J payload=" + rawPayload, "ts=1 device_id=one payload=" + badPayload}, r.source())
 }
 
+// The beginning of an entry is no entry: the worker would store what nobody published, or add a second dead letter.
+func TestDlqReplay_LeavesWhatIsCut(t *testing.T) {
+	const why = "only the beginning of the entry is kept. The entry is on its stream, as dlq_source_id, until it is trimmed\n"
+	r := newLetterRig(t)
+	r.put("4-0", deadletter.TooLarge, "larger", "", "payload", goodPayload)
+	r.put("5-0", deadletter.TooLarge, "larger", "", "payload", badPayload)
+	before := r.dead()
+
+	require.Equal(t, outcome{ExitOK, "0 dead letters replayed\n2 dead letters left in the queue (too_large): " + why, ""},
+		r.run("dlq", "replay", "--reason", "too_large"), "nothing to ask about")
+	require.Equal(t, outcome{ExitFailure, "0 dead letters replayed\n", "processor: 1 dead letter (too_large) cannot be replayed: " + why},
+		r.run("dlq", "replay", "--yes", "4-0"))
+	require.Contains(t, r.run("dlq", "replay").err, "Replay 3 dead letters (1 missing_key, 1 not_json, 1 rejected_by_database)?")
+	require.Equal(t, "4-0                 two                   fails: too_large: only the beginning of the entry is kept\n"+
+		"1 dead letter tried: 0 would pass, 1 would fail\n", r.run("dlq", "replay", "--dry-run", "4-0").out)
+	require.Equal(t, before, r.dead())
+	require.Empty(t, r.source())
+
+	require.Equal(t, outcome{ExitOK, "3 dead letters replayed\n2 dead letters left in the queue (too_large): " + why, ""},
+		r.run("dlq", "replay", "--yes", "--limit=9"))
+	require.Len(t, r.source(), 3)
+	require.Equal(t, before[3:], r.dead())
+	require.Equal(t, outcome{ExitOK, "2 dead letters dropped\n", ""}, r.run("dlq", "drop", "--yes", "--reason=too_large"))
+	require.Empty(t, r.dead())
+}
+
 func TestDlqReplay_DryRunChangesNothing(t *testing.T) {
 	r := newLetterRig(t)
 	one := "1-0                 one                   fails: timestamp: missing_key\n"

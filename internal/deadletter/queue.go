@@ -37,6 +37,10 @@ type Letter struct {
 // Payload is the entry's payload; nil where it has none.
 func (l *Letter) Payload() []byte { return l.Value("payload") }
 
+// Cut reports whether the letter holds only the beginning of its entry. A replay would put an entry on the
+// stream that nobody published.
+func (l *Letter) Cut() bool { return Reason(l.Reason) == TooLarge }
+
 // Filter chooses letters. Those pass that meet every field; the zero Filter takes all.
 type Filter struct {
 	Reasons []Reason
@@ -45,6 +49,8 @@ type Filter struct {
 	Older, Newer time.Duration
 	// IDs are the letters' own ids.
 	IDs []stream.ID
+	// Whole leaves out letters that hold only the beginning of their entry.
+	Whole bool
 }
 
 func (f *Filter) matches(l *Letter) bool {
@@ -58,6 +64,7 @@ type Selection struct {
 	queue       *Queue
 	filter      Filter
 	first, last stream.ID
+	leftOut     int
 }
 
 // Select fixes which letters are meant. Ages are measured by Redis's clock, which made the ids.
@@ -94,6 +101,7 @@ func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 // the memory of one page, which is 1 MiB or a single letter. The page is valid until yield returns, whose error ends the walk and
 // is returned.
 func (s *Selection) Pages(ctx context.Context, yield func(page []Letter) error) error {
+	s.leftOut = 0
 	if len(s.filter.IDs) > 0 {
 		return s.byID(ctx, yield)
 	}
@@ -133,7 +141,11 @@ func (s *Selection) yield(found []stream.DeadLetter, yield func(page []Letter) e
 	page := make([]Letter, 0, len(found))
 	for i := range found {
 		l := Letter{DeadLetter: found[i], Device: device(&found[i])}
-		if s.filter.matches(&l) {
+		switch {
+		case !s.filter.matches(&l):
+		case s.filter.Whole && l.Cut():
+			s.leftOut++
+		default:
 			page = append(page, l)
 		}
 	}
@@ -142,6 +154,9 @@ func (s *Selection) yield(found []stream.DeadLetter, yield func(page []Letter) e
 	}
 	return yield(page)
 }
+
+// LeftOut returns how many letters Filter.Whole left out of the last walk over Pages.
+func (s *Selection) LeftOut() int { return s.leftOut }
 
 func next(id stream.ID) stream.ID {
 	if id.Seq == math.MaxUint64 {

@@ -23,13 +23,16 @@ return redis.call('XDEL', KEYS[2], ARGV[1])
 // Replay puts the letters' original fields back on the stream, as new entries at its end, and
 // deletes the letters: each in one step of Redis, so that at any moment an entry is in one of
 // the two. The worker reads it as it does any other; if it fails again, it becomes a letter
-// again. It returns how many it put back: a letter that is gone by now does not count. After an
-// error that is how many are known to be back.
+// again. It returns how many it put back: a letter that is gone by now does not count, and one that is cut
+// stays where it is. After an error that is how many are known to be back.
 func (q *Queue) Replay(ctx context.Context, letters []Letter) (int, error) {
 	keys := []string{q.stream, stream.DeadKey(q.stream)}
 	pipe := q.client.Pipeline()
 	for i := range letters {
 		l := &letters[i]
+		if l.Cut() {
+			continue
+		}
 		args := make([]any, 0, 1+2*len(l.Fields))
 		args = append(args, l.ID.String())
 		for _, f := range l.Fields {

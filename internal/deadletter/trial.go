@@ -29,6 +29,9 @@ type Verdict struct {
 // Try decodes the letter as the worker does and writes the row in a transaction that is rolled
 // back. An error means that the letter could not be tried, and says nothing about it.
 func (t *Trial) Try(ctx context.Context, l *Letter) (Verdict, error) {
+	if l.Cut() {
+		return Verdict{Detail: fmt.Sprintf("%s: only the beginning of the entry is kept", TooLarge)}, nil
+	}
 	t.decoder.Reset()
 	p, err := t.decoder.Decode(l.Payload())
 	if err != nil {

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -56,4 +58,26 @@ func TestLane_CountsNoLossOfWhatItHolds(t *testing.T) {
 	l.acks.put(item{entry: &waiting[1], outcome: lost})
 	l.reportTrimmed([]stream.ID{{Millis: 1}, {Millis: 3}, {Millis: 4}, {Millis: 5}, {Millis: 6}}, l.held())
 	require.Equal(t, 3.0, testutil.ToFloat64(p.Metrics.LostPending.WithLabelValues("s")))
+}
+
+// A connection that ends without a byte of a reply says nothing about limits: Redis restarts, or somebody kills it.
+// Where a reply was cut its entries are pending, and one that is asked for by itself tells.
+func TestLane_BlamesNoLimitForAClosedConnection(t *testing.T) {
+	cases := map[string]struct {
+		broken stream.BrokenReplyError
+		blames bool
+	}{
+		"the connection ended":    {stream.BrokenReplyError{Entries: 1000}, false},
+		"in the middle":           {stream.BrokenReplyError{Entries: 1000, Bytes: 5}, true},
+		"an entry that was asked": {stream.BrokenReplyError{Entries: 1}, true},
+	}
+	for name, c := range cases {
+		p, _ := newBare(t)
+		l := p.newLane(stream.NewConsumer(nil, "s", "g", "c"), nil)
+		c.broken.Err = io.ErrUnexpectedEOF
+		l.failed(&c.broken)
+		text := p.Health.Readiness().Checks["stream s"].Error
+		require.Contains(t, text, "broke off", name)
+		require.Equal(t, c.blames, strings.Contains(text, "client-output-buffer-limit"), name)
+	}
 }

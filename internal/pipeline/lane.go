@@ -118,7 +118,9 @@ func (l *lane) failed(err error) {
 		return // reported once the group is there again
 	}
 	var broken *stream.BrokenReplyError
-	if errors.As(err, &broken) {
+	if errors.As(err, &broken) && (broken.Bytes > 0 || broken.Entries == 1) {
+		// Where not a byte arrived of many entries the connection ended, as when Redis restarts. If it was for
+		// a reply beyond the limit, its entries are found pending, and then it is said.
 		err = fmt.Errorf("%w. Fix: %s", err, brokenHint)
 	}
 	l.incidents.read.Fail(err)

@@ -24,9 +24,12 @@ type parkedItems struct {
 	ended  chan struct{} // closed when no further items come
 }
 
-// held is an item that is queued, or was taken.
+// held is an entry of which an item is queued, or was taken. There are several where the group went back
+// (XGROUP SETID, a group made anew) and the entry was delivered again.
 type held struct {
-	bytes int // of its payload; 0 where only the id is kept
+	items int
+	whole int // of the items, those with a payload
+	bytes int // of the payloads
 	lost  bool
 }
 
@@ -53,9 +56,14 @@ func (q *parkedItems) put(it item) bool {
 			return false
 		}
 		it.own()
+	}
+	h := q.held[it.entry.ID]
+	h.items, h.bytes, h.lost = h.items+1, h.bytes+size, it.outcome == lost
+	if size > 0 {
+		h.whole++
 		q.whole++
 	}
-	q.held[it.entry.ID] = held{size, it.outcome == lost}
+	q.held[it.entry.ID] = h
 	q.bytes += size
 	q.queue(it)
 	return true
@@ -85,16 +93,18 @@ func (q *parkedItems) queue(it item) {
 	}
 }
 
-// drop forgets an item that was taken.
+// drop forgets an item that was taken. The room of several of one entry is free when all are dropped.
 func (q *parkedItems) drop(id stream.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h := q.held[id]
+	if h.items--; h.items > 0 {
+		q.held[id] = h
+		return
+	}
 	delete(q.held, id)
 	q.bytes -= h.bytes
-	if h.bytes > 0 {
-		q.whole--
-	}
+	q.whole -= h.whole
 }
 
 // take takes up to so many items, which stay held until back or drop. An undecided one comes by itself.

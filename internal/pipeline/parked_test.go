@@ -68,6 +68,25 @@ func TestParked_HoldsWhatIsTaken(t *testing.T) {
 	require.Equal(t, []uint64{3, 0}, ids(q.take(10)))
 }
 
+// An entry that Redis delivers again while it is parked, as after XGROUP SETID, is held until both are dropped, and then
+// its room is free.
+func TestParked_HoldsAnEntryTwice(t *testing.T) {
+	q := newParked(1 << 20)
+	for range 3 * maxParked {
+		require.True(t, q.put(parkedItem(1, 10)))
+		require.True(t, q.put(parkedItem(1, 10)))
+		for left := 1; left >= 0; left-- {
+			q.drop(q.take(1)[0].entry.ID)
+			held := map[stream.ID]bool{}
+			q.addTo(held)
+			require.Len(t, held, min(left, 1))
+		}
+		require.Equal(t, maxParked, q.room())
+		require.Zero(t, q.idsOnly())
+	}
+	require.Zero(t, q.bytes)
+}
+
 // An entry that is to be handled by itself comes by itself.
 func TestParked_TakesUndecidedOneByOne(t *testing.T) {
 	q := newParked(1 << 20)

@@ -33,13 +33,25 @@ type Letter struct {
 	token string // of the first call to DeadLetter with this letter
 }
 
+// attempt is a Lua function that calls a command. An error that the caller may return names the command, which
+// Redis's own does not where the ACL denies one within a script.
+const attempt = `
+local function attempt(command, ...)
+	local reply = redis.pcall(command, ...)
+	if type(reply) == 'table' and reply.err then
+		return nil, {err = reply.err .. ' (' .. command .. ')'}
+	end
+	return reply
+end
+`
+
 // bury copies one entry and acknowledges it, in one step for Redis. A script rather than MULTI:
 // where XADD fails, as it does if the key holds no stream, MULTI would acknowledge all the same.
 //
 // KEYS: the stream, its dead letters, and a hash of source ids to "<letter id> <token>". ARGV: group,
 // source id, token, count of the entry's own values, and all values of the letter. Where the hash may
 // not be used the third key is left out: a lost answer may then leave a second copy, never none.
-const bury = `
+const bury = attempt + `
 local stream, dead, sources = KEYS[1], KEYS[2], KEYS[3]
 local group, source, token, own = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local function known()
@@ -55,14 +67,19 @@ local function known()
 	end
 	return fields[own + 1] == '` + FieldReason + `' and 0 or nil
 end
+-- Of an id that no entry has: where it is refused, that is before the copy and not after it.
+local _, refused = attempt('XACK', stream, group, '0-0')
+if refused then return refused end
 local written = known()
 if not written then
-	local letter = redis.call('XADD', dead, '*', unpack(ARGV, 5))
+	local letter
+	letter, refused = attempt('XADD', dead, '*', unpack(ARGV, 5))
+	if refused then return refused end
 	written = 1
 	if sources then
 		redis.pcall('HSET', sources, source, letter .. ' ' .. token)
-		local size = redis.pcall('HLEN', sources)
-		if type(size) == 'number' and size > 2 * redis.call('XLEN', dead) + 1000 then
+		local size, letters = redis.pcall('HLEN', sources), redis.pcall('XLEN', dead)
+		if type(size) == 'number' and type(letters) == 'number' and size > 2 * letters + 1000 then
 			redis.pcall('UNLINK', sources)
 			redis.pcall('HSET', sources, source, letter .. ' ' .. token)
 		end

@@ -32,7 +32,7 @@ type state struct {
 
 // look asks for the state without moving payloads, of which XINFO STREAM carries two: they stay within
 // Redis. KEYS: the stream, and the key of Settle where it may be read. It changes nothing.
-var look = redis.NewScript(`
+var look = redis.NewScript(attempt + `
 local out = {}
 local function put(name, value)
 	if type(value) == 'number' then value = string.format('%.0f', value) end
@@ -47,8 +47,8 @@ local function fields(list)
 	return named
 end
 local stream, group = KEYS[1], ARGV[1]
-local about = redis.pcall('XINFO', 'STREAM', stream)
-if about.err then return about end
+local about, refused = attempt('XINFO', 'STREAM', stream)
+if refused then return refused end
 about = fields(about)
 put('length', about['length'])
 put('added', about['entries-added'])
@@ -56,16 +56,18 @@ put('last-generated', about['last-generated-id'])
 put('max-deleted', about['max-deleted-entry-id'])
 local first = about['first-entry']
 if type(first) == 'table' then put('first', first[1]) end
-local groups = redis.pcall('XINFO', 'GROUPS', stream)
-if groups.err then return groups end
+local groups
+groups, refused = attempt('XINFO', 'GROUPS', stream)
+if refused then return refused end
 for _, list in ipairs(groups) do
 	local found = fields(list)
 	if found['name'] == group then
 		put('last-delivered', found['last-delivered-id'])
 		put('read', found['entries-read'])
 		put('lag', found['lag'])
-		local pending = redis.pcall('XPENDING', stream, group)
-		if pending.err then return pending end
+		local pending
+		pending, refused = attempt('XPENDING', stream, group)
+		if refused then return refused end
 		put('pending', pending[1])
 		put('oldest', pending[2])
 	end
