@@ -124,7 +124,7 @@ func TestRulesAndDashboard_LabelValuesExist(t *testing.T) {
 	allowed := map[string][]string{
 		"class":   classes,
 		"outcome": outcomes,
-		"path":    {observe.PathCopy, observe.PathInsert, observe.PathUpsert},
+		"path":    store.Paths(),
 	}
 	found := map[string]bool{}
 	for where, expr := range expressions(t) {

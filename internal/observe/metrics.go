@@ -10,13 +10,6 @@ import (
 
 const namespace = "processor"
 
-// Values of the label `path` of Metrics.BatchWrite.
-const (
-	PathCopy   = "copy"
-	PathInsert = "insert"
-	PathUpsert = "upsert"
-)
-
 // BuildInfo is what the binary was built from, for processor_build_info and `processor version`.
 type BuildInfo struct {
 	Version   string // a release tag, else what go build derives: a pseudo-version, or "(devel)"
@@ -29,7 +22,7 @@ type BuildInfo struct {
 // bounded: never a device.
 //
 // A counter with a label shows no series before its first use. Whoever owns the closed set of values
-// (error classes, reasons of dead letters) calls WithLabelValues once for each at the start, so that
+// (error classes, reasons of dead letters, paths of a write) calls WithLabelValues once for each at the start, so that
 // rate() sees the first increment; SetStream does it for the stream labels.
 type Metrics struct {
 	BatchPositions prometheus.Histogram     // positions handed to one write
@@ -102,10 +95,6 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 
 		reg: reg,
 	}
-	m.BatchWrite.WithLabelValues(PathCopy)
-	m.BatchWrite.WithLabelValues(PathInsert)
-	m.BatchWrite.WithLabelValues(PathUpsert)
-
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace,
 		Name:      "build_info",

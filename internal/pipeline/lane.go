@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"processor/internal/observe"
-	"processor/internal/store"
+	"processor/internal/retry"
 	"processor/internal/stream"
 )
 
@@ -82,7 +82,7 @@ func (l *lane) read(ctx, work context.Context) {
 	defer l.loop.Done()
 	defer l.consumer.Close()
 	defer l.new.sayLost()
-	pause := store.NewBackOff()
+	pause := retry.NewBackOff()
 	for ctx.Err() == nil {
 		err := l.readUntilError(ctx, work, pause.Reset)
 		if ctx.Err() != nil {
@@ -93,7 +93,7 @@ func (l *lane) read(ctx, work context.Context) {
 			pause.Reset()
 		} else {
 			l.failed(err)
-			if sleep(ctx, pause.NextBackOff()) != nil {
+			if retry.Sleep(ctx, pause.NextBackOff()) != nil {
 				return
 			}
 		}
@@ -195,7 +195,7 @@ func (l *lane) readNew(ctx, work context.Context, block time.Duration) error {
 		return nil // after a backlog the next batch may be written concurrently
 	}
 	l.settle(ctx, l.loop, trickleTimeout)
-	_ = sleep(ctx, l.pipeline.Options.Linger-time.Since(at)) // the loop sees that ctx has ended
+	_ = retry.Sleep(ctx, l.pipeline.Options.Linger-time.Since(at)) // the loop sees that ctx has ended
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (l *lane) mayRead(ctx context.Context) bool {
 		if l.acks.idsOnly() < maxParked {
 			return true
 		}
-		_ = sleep(ctx, 100*time.Millisecond)
+		_ = retry.Sleep(ctx, 100*time.Millisecond)
 	}
 	return false
 }

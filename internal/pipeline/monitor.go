@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"processor/internal/observe"
+	"processor/internal/retry"
 )
 
 // monitorInterval is how often Redis is asked about the streams.
@@ -28,7 +29,7 @@ func (p *Pipeline) monitor(ctx context.Context) {
 		was := stalled
 		stalled = advance.stalled(time.Now(), waiting, p.Ledger.Snapshot())
 		p.reportProgress(was, stalled)
-		if sleep(ctx, monitorInterval) != nil {
+		if retry.Sleep(ctx, monitorInterval) != nil {
 			return
 		}
 	}

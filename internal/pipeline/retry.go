@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"processor/internal/store"
+	"processor/internal/retry"
 )
 
 // parkedGroup is how many parked entries are tried at once: few, so that one that takes long delays few.
@@ -59,7 +59,7 @@ func (l *lane) retryReplies(work context.Context, q *parkedItems) {
 // small groups: an entry that fails by itself must not fail the others. When no more comes it tries
 // everything once more; what is left then stays pending for the next start.
 func (l *lane) retry(work context.Context, q *parkedItems, attempt func(group []item) (progress bool)) {
-	pause := store.NewBackOff()
+	pause := retry.NewBackOff()
 	size := parkedGroup
 	last := -1 // how many are to be tried before the end; -1 before that is known
 	for {
@@ -92,11 +92,5 @@ func (l *lane) retry(work context.Context, q *parkedItems, attempt func(group []
 
 // pause waits for so long, or until no more comes or ctx ends.
 func (q *parkedItems) pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-q.ended:
-	case <-ctx.Done():
-	}
+	_ = retry.SleepUntil(ctx, d, q.ended) // the caller sees that ctx has ended
 }

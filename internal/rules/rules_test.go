@@ -43,7 +43,7 @@ func fewImportDB(all []source) (violations []string) {
 
 func corePackages() []string {
 	return []string{
-		"internal/position", "internal/stream", "internal/column", "internal/schema", "internal/store", "internal/device", "internal/pipeline", "internal/observe",
+		"internal/position", "internal/retry", "internal/stream", "internal/column", "internal/schema", "internal/store", "internal/device", "internal/pipeline", "internal/observe",
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 // storeEvents returns the calls that a Store makes for metrics and health.
 func storeEvents(metrics *observe.Metrics, health *observe.Health) store.Events {
 	// Series that begin at their first event hide it from increase().
+	for _, path := range store.Paths() {
+		metrics.BatchWrite.WithLabelValues(path)
+	}
 	for _, class := range store.Classes() {
 		metrics.WriteErrors.WithLabelValues(string(class))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"processor/db"
 	"processor/internal/position"
+	"processor/internal/retry"
 	"processor/internal/schema"
 )
 
@@ -109,7 +110,7 @@ func (b *Bench) Commits(ctx context.Context, application string) (commits int64,
 				commits = row.Commits
 				return nil
 			}
-			if err := sleep(ctx, sessionsPoll); err != nil {
+			if err := retry.Sleep(ctx, sessionsPoll); err != nil {
 				return err
 			}
 		}

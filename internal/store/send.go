@@ -19,6 +19,9 @@ const (
 	PathUpsert = "upsert"
 )
 
+// Paths returns all of them.
+func Paths() []string { return []string{PathCopy, PathInsert, PathUpsert} }
+
 // maxInserted is up to how many fresh rows go by the plain insert. Its prepared plan saves the millisecond
 // that the block before COPY takes, which is more than COPY saves on so few rows.
 const maxInserted = 500

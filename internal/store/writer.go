@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"processor/internal/retry"
 )
 
 // Writer writes batches, one at a time; its buffers serve the next. Not safe for concurrent use.
@@ -28,7 +30,7 @@ func (s *Store) NewWriter() *Writer { return &Writer{store: s, sender: newSender
 // positions with one key in the batch, the first in the batch's order counts as the first.
 func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 	k := w.begin(batch)
-	pause := NewBackOff()
+	pause := retry.NewBackOff()
 	for len(k.stack)+len(k.aside) > 0 {
 		var err error
 		switch {
@@ -76,12 +78,12 @@ func (w *Writer) next(ctx context.Context, k *work, pause *backoff.ExponentialBa
 	case again:
 		s.path = PathUpsert
 		k.push(s)
-		return sleep(ctx, pause.NextBackOff())
+		return retry.Sleep(ctx, pause.NextBackOff())
 	case wait:
 		w.store.trouble.failed(w, Classify(r.err), r.err)
 		s.path = PathUpsert
 		k.push(s)
-		return sleep(ctx, pause.NextBackOff())
+		return retry.Sleep(ctx, pause.NextBackOff())
 	case upsert:
 		s.path = PathUpsert
 		k.push(s)
@@ -155,5 +157,5 @@ func (w *Writer) settle(ctx context.Context, k *work, pause *backoff.Exponential
 	err := fault(held[0])
 	w.store.trouble.failed(w, Classify(err), err)
 	k.again(held)
-	return sleep(ctx, pause.NextBackOff())
+	return retry.Sleep(ctx, pause.NextBackOff())
 }
