@@ -39,6 +39,9 @@ const (
 	Canceled Class = "canceled"
 )
 
+// errNotStored: the statement succeeded and the row is not there. Its class is Unexpected.
+var errNotStored = errors.New("the row was written and is not in positions: a trigger, a rule or row-level security swallowed, changed or deleted it")
+
 // SchemaError says that the session or the table is not as the writer needs it. Its class is Schema.
 type SchemaError = schema.Error
 

@@ -2,18 +2,9 @@ package store
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// explain adds the hint to an error that a person must act on.
-func explain(err error) error {
-	if hint := Hint(err); hint != "" {
-		return fmt.Errorf("%w. Fix: %s", err, hint)
-	}
-	return err
-}
 
 // Hint says what a person can do about an error of class Schema; empty for the others.
 func Hint(err error) string {

@@ -22,8 +22,8 @@ const (
 // Paths returns all of them.
 func Paths() []string { return []string{PathCopy, PathInsert, PathUpsert} }
 
-// maxInserted is up to how many fresh rows go by the plain insert. Its prepared plan saves the millisecond
-// that the block before COPY takes, which is more than COPY saves on so few rows.
+// maxInserted is up to how many fresh rows go by the plain insert. Its prepared plan saves the time
+// that the check before COPY takes, which is more than COPY saves on so few rows.
 const maxInserted = 500
 
 // errWrongPath: COPY or the plain insert did not store all rows, so nothing is committed or the upsert is

@@ -50,16 +50,16 @@ type trouble struct {
 	tell   func(class Class, since time.Time, err error) // may be nil
 
 	mu      sync.Mutex
-	writers map[*Writer]Class // those that hold a batch, and why
+	writers map[any]Class // those that hold a batch, and why
 	since   time.Time
 }
 
 func newTrouble(logger *slog.Logger, tell func(Class, time.Time, error)) trouble {
-	return trouble{logger: logger, tell: tell, writers: map[*Writer]Class{}}
+	return trouble{logger: logger, tell: tell, writers: map[any]Class{}}
 }
 
 // failed notes that the writer has to wait.
-func (t *trouble) failed(w *Writer, class Class, err error) {
+func (t *trouble) failed(w any, class Class, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.writers) == 0 {
@@ -78,7 +78,7 @@ func (t *trouble) failed(w *Writer, class Class, err error) {
 }
 
 // over notes that the writer need not wait any more. It is over when that is so for all of them.
-func (t *trouble) over(w *Writer) {
+func (t *trouble) over(w any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.writers[w] == "" {
