@@ -9,8 +9,7 @@ import "embed"
 //go:embed migrations/*.sql
 var Migrations embed.FS
 
-// Copy is the format of a COPY statement: its first argument is the table, the second the
-// columns, both quoted.
+// Copy is copy.sql, which is sent as it is.
 //
 //go:embed copy.sql
 var Copy string

@@ -7,7 +7,7 @@
 // are measured for it alone. Rounds are repeated and their medians reported.
 //
 // [Run] takes [Options] and returns a [Report]. Read bench.go first (rounds and raw COPY), then drain.go
-// and latency.go (the other steps), load.go (the positions), groups.go and worker.go (the worker from
+// and latency.go (the other steps), load.go and rows.go (the positions), database.go (the database), groups.go and worker.go (the worker from
 // outside), scrape.go and proc_linux.go (what is sampled), figures.go and report.go (the results).
 package bench
 
@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"processor/internal/fleet"
-	"processor/internal/store"
 )
 
 // Options are the settings of Run.
@@ -61,7 +60,7 @@ type runner struct {
 	opts     Options
 	log      *log.Logger
 	servers  *servers
-	database *store.Bench
+	database *database
 	load     *load
 	trackers *fleet.Fleet // for the latency steps; fixes carry the wall clock, so are newer than the load's
 	prefix   string       // of all stream names
@@ -86,7 +85,7 @@ func Run(ctx context.Context, opts Options) (report *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.servers.stop(ctx)) }()
-	if r.database, err = store.NewBench(r.servers.databaseURL); err != nil {
+	if r.database, err = newDatabase(r.servers.databaseURL); err != nil {
 		return nil, err
 	}
 
@@ -143,7 +142,7 @@ func (r *runner) raw(ctx context.Context, m measurements) error {
 		if err != nil {
 			return err
 		}
-		took, err := r.database.Copy(ctx, &r.load.rows, connections)
+		took, err := r.database.copy(ctx, &r.load.rows, connections)
 		if err != nil {
 			return err
 		}
@@ -164,19 +163,19 @@ func (r *runner) empty(ctx context.Context) error {
 	if err := r.expectRows(ctx); err != nil {
 		return err
 	}
-	if err := r.database.Truncate(ctx); err != nil {
+	if err := r.database.truncate(ctx); err != nil {
 		return err
 	}
 	r.rows = 0
 	if !r.servers.ownDatabase() {
 		return nil
 	}
-	return r.database.Checkpoint(ctx)
+	return r.database.checkpoint(ctx)
 }
 
 // expectRows returns an error unless the table holds r.rows rows.
 func (r *runner) expectRows(ctx context.Context) error {
-	n, err := r.database.Count(ctx)
+	n, err := r.database.count(ctx)
 	if err != nil {
 		return err
 	}
@@ -207,12 +206,12 @@ func (r *runner) cleanUp(ctx context.Context) error {
 	if r.servers.ownDatabase() {
 		return err
 	}
-	n, countErr := r.database.Count(ctx)
+	n, countErr := r.database.count(ctx)
 	switch {
 	case countErr != nil:
 		return errors.Join(err, countErr)
 	case n > int64(r.rows):
 		return errors.Join(err, fmt.Errorf("table positions not truncated: it holds %d rows, more than the %d of the benchmark", n, r.rows))
 	}
-	return errors.Join(err, r.database.Truncate(ctx))
+	return errors.Join(err, r.database.truncate(ctx))
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"processor/internal/store"
 )
 
 const (
@@ -29,7 +27,7 @@ const (
 // of XADD truncated to milliseconds, to the reply to the commit. It is up to 1 ms too long, and quantiles
 // are as precise as the histogram's buckets.
 func (r *runner) steady(ctx context.Context, m measurements) error {
-	commitsBefore, err := r.database.Commits(ctx, application)
+	commitsBefore, err := r.database.commits(ctx, application)
 	if err != nil {
 		return err
 	}
@@ -38,7 +36,7 @@ func (r *runner) steady(ctx context.Context, m measurements) error {
 	if err != nil {
 		return err
 	}
-	commitsAfter, err := r.database.Commits(ctx, application)
+	commitsAfter, err := r.database.commits(ctx, application)
 	if err != nil {
 		return err
 	}
@@ -47,7 +45,7 @@ func (r *runner) steady(ctx context.Context, m measurements) error {
 	m.set(latencyP50, delay.Quantile(0.5)*milli)
 	m.set(latencyP99, delay.Quantile(0.99)*milli)
 	m.set(latencyP999, delay.Quantile(0.999)*milli)
-	m.set(latencyCommits, float64(commitsAfter-commitsBefore-store.CommitsOfCommits)/(o.warmingUp+o.publishing).Seconds())
+	m.set(latencyCommits, float64(commitsAfter-commitsBefore-commitsOfCommits)/(o.warmingUp+o.publishing).Seconds())
 	m.set(latencyWorkerCPU, (o.after.workerCPU-o.before.workerCPU)*micro/n)
 	m.set(latencyPostgresCPU, (o.after.servers.postgres-o.before.servers.postgres)*micro/n)
 	m.set(latencyPostgresRatio, m[latencyPostgresCPU]/m[postgresCPU])

@@ -10,13 +10,12 @@ import (
 
 	"processor/internal/fleet"
 	"processor/internal/position"
-	"processor/internal/store"
 )
 
 // load holds the positions of a drain: as entries on the streams, and as rows in memory for raw COPY.
 type load struct {
 	streams []string
-	rows    store.CopyRows
+	rows    copyRows
 }
 
 // fixInterval is the time between two fixes of a device.
@@ -78,9 +77,9 @@ func (b *batch) add(payload []byte) error {
 	return nil
 }
 
-func (b *batch) moveTo(rows *store.CopyRows) {
+func (b *batch) moveTo(rows *copyRows) {
 	if len(b.positions) > 0 {
-		rows.Add(b.positions)
+		rows.add(b.positions)
 	}
 	b.positions = b.positions[:0]
 	b.decoder.Reset()

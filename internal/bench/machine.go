@@ -6,8 +6,6 @@ import (
 	"runtime"
 
 	"github.com/redis/go-redis/v9"
-
-	"processor/internal/store"
 )
 
 // Machine describes the machine and the servers of a report.
@@ -30,7 +28,7 @@ type Machine struct {
 	} `json:"disposable"`
 }
 
-func describe(ctx context.Context, s *servers, database *store.Bench) (Machine, error) {
+func describe(ctx context.Context, s *servers, d *database) (Machine, error) {
 	m := Machine{
 		Cores:    runtime.NumCPU(),
 		CPU:      cpuModel(),
@@ -38,7 +36,7 @@ func describe(ctx context.Context, s *servers, database *store.Bench) (Machine, 
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
 	m.Disposable.PostgreSQL, m.Disposable.Redis = s.ownDatabase(), s.ownRedis()
-	server, err := database.Server(ctx)
+	server, err := d.settings(ctx)
 	if err != nil {
 		return m, err
 	}

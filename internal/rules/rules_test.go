@@ -261,6 +261,30 @@ func allRules() map[string]rule {
 			"internal/a/a.go":      "package a\nfunc (x) init() {}\nfunc initialize() {}",
 			"internal/a/b_test.go": "package a\nfunc init() {}",
 		}, []string{"internal/a/b_test.go:2: func init"}},
+		"files come in order": {filesComeInOrder, map[string]string{
+			"internal/store/a.go": "// Package store: b.go, then a.go.\npackage store\ntype A struct{ b B }\nfunc (A) m() {}",
+			"internal/store/b.go": "package store\ntype B struct{}\nfunc f(b B) {}\nfunc g(a A) {\na.m() }",
+			"internal/store/c.go": "package store",
+			"internal/other/a.go": "package other; var _ = later",
+		}, []string{
+			"internal/store/c.go is not in the package comment",
+			"internal/store/b.go:4: A is in a.go, a later file", "internal/store/b.go:5: m is in a.go, a later file",
+		}},
+		"functions call downwards": {functionsCallDownwards, map[string]string{
+			"internal/store/a.go": "package store\ntype T struct{}\nfunc (t T) f() { t.g() }\nfunc (t T) g() { h(t) }\nfunc self() { self() }",
+			"internal/store/b.go": "package store; func h(t T) { t.f(); below() }; func below() {}",
+		}, []string{
+			"internal/store: f and h call each other", "internal/store: g and f call each other", "internal/store: h and g call each other",
+		}},
+		"pieces are small": {piecesAreSmall, map[string]string{
+			"internal/store/long.go":   "package store\nfunc f() {" + strings.Repeat("\n", 60) + "}\nfunc g() {" + strings.Repeat("\n", 59) + "}",
+			"internal/store/large.go":  "package store" + strings.Repeat("\n", 251),
+			"internal/store/fit.go":    "package store" + strings.Repeat("\n", 250),
+			"internal/store/fields.go": "package store\ntype T struct{ a, b, c, d, e, f, g int; h string }\ntype U struct{ T; a, b, c, d, e, f, g, h int }",
+			"internal/other/large.go":  "package other" + strings.Repeat("\n", 251),
+		}, []string{
+			"internal/store/fields.go:3: U has 9 fields", "internal/store/large.go has 251 lines", "internal/store/long.go:2: f has 61 lines",
+		}},
 		"internal is flat": {internalIsFlat, map[string]string{
 			"main.go":           "package main",
 			"internal/a/a.go":   "package a",
@@ -282,14 +306,18 @@ func TestRules_Hold(t *testing.T) {
 	}
 }
 
+func tree(files map[string]string) fstest.MapFS {
+	tree := fstest.MapFS{}
+	for path, content := range files {
+		tree[path] = &fstest.MapFile{Data: []byte(content)}
+	}
+	return tree
+}
+
 func TestRules_FindWhatBreaksThem(t *testing.T) {
 	for name, r := range allRules() {
 		t.Run(name, func(t *testing.T) {
-			tree := fstest.MapFS{}
-			for path, content := range r.breaks {
-				tree[path] = &fstest.MapFile{Data: []byte(content)}
-			}
-			require.Equal(t, r.found, r.check(sources(t, tree)))
+			require.Equal(t, r.found, r.check(sources(t, tree(r.breaks))))
 		})
 	}
 }

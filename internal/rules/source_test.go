@@ -77,11 +77,12 @@ func files(t *testing.T, tree fs.FS, suffix string) []string {
 func sources(t *testing.T, tree fs.FS) []source {
 	t.Helper()
 	var all []source
+	set := token.NewFileSet()
 	for _, name := range files(t, tree, ".go") {
 		content, err := fs.ReadFile(tree, name)
 		require.NoError(t, err)
-		s := source{path: name, set: token.NewFileSet()}
-		s.tree, err = parser.ParseFile(s.set, name, content, parser.SkipObjectResolution)
+		s := source{path: name, set: set}
+		s.tree, err = parser.ParseFile(s.set, name, content, parser.SkipObjectResolution|parser.ParseComments)
 		require.NoError(t, err)
 		all = append(all, s)
 	}

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/internal/position"
 )
-
-// errTimeout: the rows were sent, and not written within WriteTimeout.
-var errTimeout = errors.New("not written within the write timeout")
 
 // reply is what came of one attempt.
 type reply struct {
@@ -29,7 +25,7 @@ func (w *Writer) attempt(ctx context.Context, positions []position.Position, s s
 	if err := w.store.paused(); err != nil {
 		return reply{err: notSent{err}}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, w.store.opts.WriteTimeout, errTimeout)
+	ctx, cancel := w.store.clock.limit(ctx, w.store.opts.WriteTimeout)
 	defer cancel()
 	conn, err := w.store.pool.Acquire(ctx)
 	if err != nil {
@@ -45,7 +41,7 @@ func (w *Writer) attempt(ctx context.Context, positions []position.Position, s s
 }
 
 func (w *Writer) sendOn(ctx context.Context, conn *pgxpool.Conn, positions []position.Position, s segment) (r reply) {
-	began := time.Now()
+	began := w.store.clock.now()
 	var did sent
 	if s.search && len(s.rows) > 1 {
 		did, r.found, r.err = w.sender.find(ctx, conn.Conn(), s.path, positions, s.rows)
@@ -79,7 +75,7 @@ func (w *Writer) sendOn(ctx context.Context, conn *pgxpool.Conn, positions []pos
 	if there > 0 {
 		w.store.memory.stored(began, s.path, daysOf(positions, rows))
 		if wrote := w.store.opts.Events.Wrote; wrote != nil {
-			wrote(s.path, there, time.Since(began))
+			wrote(s.path, there, w.store.clock.now().Sub(began))
 		}
 	}
 	return r

@@ -59,9 +59,6 @@ type Parked struct {
 // new chunk. It is stored later, so that the others need not wait for the chunks.
 var ErrManyChunks = errors.New("the batch touches many chunks")
 
-// errNotStored: the statement succeeded and the row is not there. Its class is Unexpected.
-var errNotStored = errors.New("the row was written and is not in positions: a trigger, a rule or row-level security swallowed, changed or deleted it")
-
 // Detail says for people what the server found wrong. It may hold values of the row.
 func (r *Rejection) Detail() string {
 	detail := r.Message

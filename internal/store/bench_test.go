@@ -99,6 +99,68 @@ func BenchmarkWriter_Replay(b *testing.B) {
 	}
 }
 
+// One device sends many distinct days beside the live rows of others; what is parked is written by a second Writer,
+// as the pipeline does. One operation is all of it.
+func BenchmarkWriter_ManyDays(b *testing.B) {
+	const days, storm, live = 3600, 60, 100 // storm days and live rows in each batch
+	s := open(b, migrated(b), Options{Writers: 2})
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	for b.Loop() {
+		parked, stored := make(chan Batch, days), make(chan int)
+		go func() {
+			w, n := s.NewWriter(), 0
+			for left := range parked {
+				for len(left.Positions) > 0 {
+					got, err := w.Write(b.Context(), left)
+					require.NoError(b, err)
+					n += got.Inserted
+					left = pick(left, got.Parked)
+				}
+			}
+			stored <- n
+		}()
+		began, longest, n := time.Now(), time.Duration(0), 0
+		w := s.NewWriter()
+		write := func(batch Batch) {
+			at := time.Now()
+			got, err := w.Write(b.Context(), batch)
+			require.NoError(b, err)
+			longest = max(longest, time.Since(at))
+			n += got.Inserted
+			if len(got.Parked) > 0 {
+				parked <- pick(batch, got.Parked)
+			}
+		}
+		for first := 0; first < days; first += storm {
+			var batch Batch
+			for i := range storm {
+				batch.Positions = append(batch.Positions, position.Position{DeviceID: "storm", Timestamp: today.AddDate(0, 0, -first-i), Attributes: []byte(`{}`)})
+			}
+			for i := range live {
+				batch.Positions = append(batch.Positions, position.Position{DeviceID: fmt.Sprint("live", i), Timestamp: time.Now().UTC(), Attributes: []byte(`{}`)})
+			}
+			write(batch)
+		}
+		close(parked)
+		var done bool
+		for batches := 0; !done; batches++ {
+			select {
+			case more := <-stored:
+				n, done = n+more, true
+			default:
+				var batch Batch
+				for i := range live {
+					batch.Positions = append(batch.Positions, position.Position{DeviceID: fmt.Sprint("live", i), Timestamp: time.Now().UTC(), Attributes: []byte(`{}`)})
+				}
+				write(batch)
+			}
+		}
+		require.GreaterOrEqual(b, n, days)
+		b.ReportMetric(longest.Seconds(), "s/live-batch-max")
+		b.ReportMetric(time.Since(began).Seconds(), "s/all-days")
+	}
+}
+
 func TestWriter_SortsByKeyAndArrival(t *testing.T) {
 	at := func(device string, micros int64) position.Position {
 		return position.Position{DeviceID: device, Timestamp: time.UnixMicro(micros).UTC()}

@@ -39,6 +39,12 @@ const (
 	Canceled Class = "canceled"
 )
 
+// errTimeout: the rows were sent, and not written within WriteTimeout.
+var errTimeout = errors.New("not written within the write timeout")
+
+// errNotStored: the statement succeeded and the row is not there. Its class is Unexpected.
+var errNotStored = errors.New("the row was written and is not in positions: a trigger, a rule or row-level security swallowed, changed or deleted it")
+
 // SchemaError says that the session or the table is not as the writer needs it. Its class is Schema.
 type SchemaError = schema.Error
 

@@ -16,7 +16,7 @@ import (
 )
 
 // One list of columns drives COPY, the arrays and the checks of the schema. It must be that of the generated
-// code, by name, order and type, and that of the COPY statement and its block.
+// code, by name, order and type, and that of the COPY statement and its check.
 func TestColumns_AreThoseOfTheStatements(t *testing.T) {
 	types := map[string]reflect.Type{
 		"text":                     reflect.TypeFor[string](),
@@ -41,8 +41,9 @@ func TestColumns_AreThoseOfTheStatements(t *testing.T) {
 	for name := range strings.SplitSeq(list, ",") {
 		names = append(names, strings.TrimSpace(name))
 	}
-	for _, m := range regexp.MustCompile(`\('(\w+)', '([\w ]+)'::regtype, -1\)`).FindAllStringSubmatch(sql.Copy, -1) {
-		checked = append(checked, m[1]+" "+strings.Replace(m[2], "timestamptz", "timestamp with time zone", 1))
+	needed := regexp.MustCompile(`(?s)ARRAY\[(.*?)\]`).FindStringSubmatch(sql.Copy)[1]
+	for _, m := range regexp.MustCompile(`'(.*?)'`).FindAllStringSubmatch(needed, -1) {
+		checked = append(checked, m[1])
 	}
 	for _, c := range written {
 		want = append(want, c.Name)
@@ -50,8 +51,6 @@ func TestColumns_AreThoseOfTheStatements(t *testing.T) {
 	}
 	require.Equal(t, want, names)
 	require.Equal(t, wantChecked, checked)
-	require.Contains(t, sql.Copy, "IF 10 <> (")
-	require.Len(t, written, 10)
 }
 
 // Each column's two ways of collecting hold the same field: a row that went by COPY is equal to one that went by

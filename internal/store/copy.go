@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"sync"
 
@@ -47,6 +48,27 @@ func (s *copySource) send(ctx context.Context, conn *pgx.Conn, batch []position.
 	defer s.close()
 	tag, err := conn.PgConn().CopyFrom(ctx, s, sql.Copy)
 	return int(tag.RowsAffected()), err
+}
+
+// Copier sends rows by COPY as a Writer does, and does nothing about errors: the benchmark measures with it what
+// the database can do. Not safe for concurrent use.
+type Copier struct {
+	source *copySource
+	order  []int32
+}
+
+// NewCopier returns a Copier. It needs no closing.
+func NewCopier() *Copier { return &Copier{source: newCopySource()} }
+
+// Copy stores the positions, which are sorted by key, in one transaction. The Copier is of no more use after an error.
+func (c *Copier) Copy(ctx context.Context, conn *pgx.Conn, positions []position.Position) error {
+	for len(c.order) < len(positions) {
+		c.order = append(c.order, int32(len(c.order)))
+	}
+	if _, err := c.source.send(ctx, conn, positions, c.order[:len(positions)]); err != nil {
+		return fmt.Errorf("write rows by COPY: %w", err)
+	}
+	return nil
 }
 
 func (s *copySource) reset(batch []position.Position, rows []int32) {

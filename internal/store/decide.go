@@ -11,6 +11,9 @@ type segment struct {
 	slow     int  // how many of them met the write timeout
 }
 
+// errCrowded: more than maxRejected rows of one transaction are rejected. Nothing is written.
+var errCrowded = errors.New("too many rejected rows for one transaction")
+
 // answer is what an attempt means for its segment.
 type answer string
 

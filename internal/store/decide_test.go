@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
@@ -134,7 +135,7 @@ func TestAnswerTo_EveryKindOfError(t *testing.T) {
 		{state("0A000"), PathUpsert, unexpected},
 		{state("42501"), PathCopy, wrongPath},
 		{state("42501"), PathUpsert, badSchema},
-		{state("42P16"), PathCopy, wrongPath},
+		{state("42P01"), PathCopy, wrongPath},
 		{state("23505"), PathInsert, wrongPath},
 		{state("23505"), PathUpsert, unexpected},
 		{state("08P01"), PathCopy, wrongPath},
@@ -167,15 +168,15 @@ func TestMemory_SuspectsTheSchema(t *testing.T) {
 	var m memory
 	why, other := reason{state: "23514", constraint: "c"}, reason{state: "23514", constraint: "d"}
 	for range 1000 {
-		m.reject(why, "one")
+		m.reject(why, "one", time.Now())
 	}
 	require.False(t, m.suspect(why))
-	m.reject(why, "two")
+	m.reject(why, "two", time.Now())
 	require.False(t, m.suspect(why))
-	m.reject(why, "three")
+	m.reject(why, "three", time.Now())
 	require.True(t, m.suspect(why))
 	for i := range suspectRows - 1 {
-		m.reject(other, fmt.Sprint(i))
+		m.reject(other, fmt.Sprint(i), time.Now())
 	}
 	require.False(t, m.suspect(other), "few")
 	before := m.reasons[why].since

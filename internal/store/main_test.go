@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,22 @@ func open(t testing.TB, url string, opts Options) *Store {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
+}
+
+// testClock goes on by a microsecond each time it is read, and otherwise when a test says so.
+type testClock struct{ passed atomic.Int64 }
+
+func (c *testClock) now() time.Time {
+	return time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC).Add(time.Duration(c.passed.Add(int64(time.Microsecond))))
+}
+
+func (c *testClock) add(d time.Duration) { c.passed.Add(int64(d)) }
+
+// openWithClock opens a Store for which no time passes, however long the server takes.
+func openWithClock(t testing.TB, url string, opts Options) (*Store, *testClock) {
+	s, c := open(t, url, opts), &testClock{}
+	s.clock.now = c.now
+	return s, c
 }
 
 // within waits for an event, with a deadline.

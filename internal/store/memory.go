@@ -161,8 +161,8 @@ func (m *memory) park(rows, limit int) bool {
 	return true
 }
 
-// reject notes that a row was rejected while none was stored.
-func (m *memory) reject(why reason, device string) {
+// reject notes that a row was rejected now, while none was stored.
+func (m *memory) reject(why reason, device string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.reasons == nil {
@@ -173,7 +173,7 @@ func (m *memory) reject(why reason, device string) {
 		if len(m.reasons) >= maxReasons {
 			clear(m.reasons)
 		}
-		r = &refusals{since: time.Now()}
+		r = &refusals{since: now}
 		m.reasons[why] = r
 	}
 	r.add(device)

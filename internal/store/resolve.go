@@ -22,19 +22,19 @@ const recently = 5 * time.Second
 // resolve decides about the rows set aside, once the rest of the batch was tried. It puts rows that are to be
 // bisected after all on the stack, and returns those that have to be held because nothing can be stored.
 func (w *Writer) resolve(k *work) (held []refusal) {
-	memory := &w.store.memory
+	memory, now := &w.store.memory, w.store.clock.now()
 	aside := k.aside
 	k.aside = nil
 	proven := k.stored() || memory.committedSince(k.began)
 	for i, f := range aside {
 		if f.why == badRow && !proven && !f.noted && !k.batch.Parked {
 			for _, row := range f.rows {
-				memory.reject(reasonOf(f.err), k.batch.Positions[row].DeviceID)
+				memory.reject(reasonOf(f.err), k.batch.Positions[row].DeviceID, now)
 			}
 			aside[i].noted = true
 		}
 	}
-	spent := k.know().spent
+	spent := k.know(now).spent
 	early := k.earlyRejections(aside)
 	var retry []segment
 	retried, rechecked := k.retried, k.rechecked
@@ -53,7 +53,7 @@ func (w *Writer) resolve(k *work) (held []refusal) {
 			k.push(segment{rows: f.rows, path: PathUpsert, failures: patience(f.why, facts{})})
 		case f.why == badRow:
 			k.result.Rejected = append(k.result.Rejected, rejection(int(f.rows[0]), BadRow, f.err))
-		case k.batch.Single && f.why == unexpected && memory.committedSince(time.Now().Add(-recently)):
+		case k.batch.Single && f.why == unexpected && memory.committedSince(now.Add(-recently)):
 			k.result.Rejected = append(k.result.Rejected, rejection(int(f.rows[0]), Unexpected, f.err))
 		case proven && !k.retried && (k.cycle > 0 || f.why != limit && f.why != unexpected):
 			retried = true // the server or the schema may be well again
@@ -122,7 +122,7 @@ func (w *Writer) parkFew(k *work, held []refusal) (rest []refusal) {
 
 // again puts held rows on the stack: some of them one by one, others each time, and the rest as it is. One that
 // is stored shows that the rest is worth bisecting.
-func (k *work) again(held []refusal) {
+func (k *work) again(held []refusal, at time.Time) {
 	undecided := make(map[int32]bool)
 	for _, f := range held {
 		for _, row := range f.rows {
@@ -147,9 +147,9 @@ func (k *work) again(held []refusal) {
 		plan = append(plan, segment{rows: []int32{row}, path: PathUpsert, failures: maxPatience})
 	}
 	k.cycle++
-	k.spent = effort{began: time.Now(), attempts: k.spent.attempts}
+	k.spent = effort{began: at, attempts: k.spent.attempts}
 	rows = slices.DeleteFunc(rows, func(row int32) bool { return one[row] })
-	now, _ := portions(k.batch.Positions, rows, dayOfTime(time.Now()), func(int64) bool { return true })
+	now, _ := portions(k.batch.Positions, rows, dayOfTime(at), func(int64) bool { return true })
 	for _, portion := range now {
 		plan = append(plan, segment{rows: portion, path: PathUpsert, failures: maxPatience})
 	}

@@ -30,9 +30,6 @@ const (
 	maxRejected = fewRows
 )
 
-// errCrowded: too many rejected rows for one transaction. Nothing is written.
-var errCrowded = errors.New("too many rejected rows for one transaction")
-
 // partSize is how many rows a part of so many has. Up to halved rows are cut into halves.
 func partSize(rows, halved int) int {
 	parts := 2

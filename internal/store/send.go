@@ -22,9 +22,13 @@ const (
 // Paths returns all of them.
 func Paths() []string { return []string{PathCopy, PathInsert, PathUpsert} }
 
-// maxInserted is up to how many fresh rows go by the plain insert. Its prepared plan saves the millisecond
-// that the block before COPY takes, which is more than COPY saves on so few rows.
+// maxInserted is up to how many fresh rows go by the plain insert. Its prepared plan saves the time
+// that the check before COPY takes, which is more than COPY saves on so few rows.
 const maxInserted = 500
+
+// maxInsertedBytes bounds the attributes of rows that go by the plain insert: the driver holds all arrays in
+// memory twice, where COPY encodes rows as they are sent.
+const maxInsertedBytes = 1 << 20
 
 // errWrongPath: COPY or the plain insert did not store all rows, so nothing is committed or the upsert is
 // to look what is there.
@@ -57,10 +61,17 @@ func pathFor(positions []position.Position, rows []int32) string {
 	switch {
 	case repeats(positions, rows):
 		return PathUpsert
-	case len(rows) <= maxInserted:
+	case len(rows) <= maxInserted && attributeBytes(positions, rows) <= maxInsertedBytes:
 		return PathInsert
 	}
 	return PathCopy
+}
+
+func attributeBytes(positions []position.Position, rows []int32) (n int) {
+	for _, row := range rows {
+		n += len(positions[row].Attributes)
+	}
+	return n
 }
 
 // send sends the rows over the path. Nothing is written where it returns an error, unless the connection

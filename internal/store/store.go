@@ -1,5 +1,16 @@
 // Package store writes positions to PostgreSQL. Its statements come from package db, which sqlc
 // generates from sql/.
+//
+// [Open] returns a [Store], the connections; its [Writer]s write one [Batch] each at a time. Each file
+// uses only names of the files before it, in this order:
+//
+//   - sqlstate.go, class.go, hint.go, clock.go: what an error of the database means, and what a person does about it
+//   - batch.go, sort.go, days.go: what a caller gives and gets, and in which order rows are sent
+//   - copy.go, send.go: how rows go to the server
+//   - decide.go: what follows an attempt to write rows; it is pure
+//   - memory.go, trouble.go: what is remembered from one batch to the next, and what is reported
+//   - store.go, search.go, attempt.go: the connections, one attempt, and the search for rejected rows in one transaction
+//   - work.go, resolve.go, writer.go: the loop, and what becomes of refused rows when the others were tried
 package store
 
 import (
@@ -56,8 +67,24 @@ type Store struct {
 	opts    Options
 	trouble trouble
 	memory  memory
+	clock   clock
 	verdict atomic.Pointer[error] // why nothing may be written; nil where writing is allowed
 }
+
+// Writer writes batches, one at a time; its buffers serve the next. Not safe for concurrent use.
+type Writer struct {
+	store  *Store
+	sorter sorter
+	sender *sender
+	turn   int // which part of parked rows comes first
+	part   int // how many parked rows are sent together
+}
+
+// parkedRows is how many parked rows are sent together while none is refused.
+const parkedRows = 32
+
+// NewWriter returns a Writer on the store's connections. It needs no closing.
+func (s *Store) NewWriter() *Writer { return &Writer{store: s, sender: newSender(), part: parkedRows} }
 
 // CheckURL returns what is wrong with a database URL, without its password.
 func CheckURL(databaseURL string) error {
@@ -101,7 +128,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection pool: %w", err)
 	}
-	return &Store{pool: pool, opts: opts, trouble: newTrouble(opts.Events.Trouble)}, nil
+	return &Store{pool: pool, opts: opts, clock: wallClock(), trouble: newTrouble(opts.Events.Trouble)}, nil
 }
 
 // useCredentials gives a connection the user and password of a URL.

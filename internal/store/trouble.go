@@ -7,15 +7,15 @@ type trouble struct {
 	tell func(class Class, err error) // may be nil
 
 	mu      sync.Mutex
-	writers map[*Writer]bool // those that hold a batch
+	writers map[any]bool // those that hold a batch
 }
 
 func newTrouble(tell func(Class, error)) trouble {
-	return trouble{tell: tell, writers: map[*Writer]bool{}}
+	return trouble{tell: tell, writers: map[any]bool{}}
 }
 
 // failed notes that the writer has to wait.
-func (t *trouble) failed(w *Writer, class Class, err error) {
+func (t *trouble) failed(w any, class Class, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.writers[w] = true
@@ -25,7 +25,7 @@ func (t *trouble) failed(w *Writer, class Class, err error) {
 }
 
 // over notes that the writer need not wait any more. It is over when that is so for all of them.
-func (t *trouble) over(w *Writer) {
+func (t *trouble) over(w any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.writers[w] {

@@ -17,24 +17,43 @@ const (
 // whether the server takes anything.
 const maxAlone = 3
 
-// parkedRows is how many parked rows are sent together while none is refused.
-const parkedRows = 32
+// queue holds the rows of a batch that are undecided.
+type queue struct {
+	order []int32   // all rows of the batch, sorted by key
+	stack []segment // still to send; the last one is next
+	aside []refusal // refused, and to be looked at when the stack is empty
+}
+
+func (q *queue) push(segments ...segment) {
+	for _, s := range slices.Backward(segments) {
+		if len(s.rows) > 0 {
+			q.stack = append(q.stack, s)
+		}
+	}
+}
+
+func (q *queue) pop() segment {
+	s := q.stack[len(q.stack)-1]
+	q.stack = q.stack[:len(q.stack)-1]
+	return s
+}
 
 // work is one Write on its way.
 type work struct {
-	batch  Batch
-	began  time.Time
-	order  []int32   // all rows, sorted by key
-	stack  []segment // still to send; the last one is next
-	aside  []refusal // refused, and to be looked at when the stack is empty
+	batch Batch
+	began time.Time
+	queue
 	result Result
 	facts  facts // doubt: as long as nothing of the batch is stored
 	spent  effort
 	cycle  int // how often rows were held
-	// retried: rows that met a fault of server or schema were tried again once others were stored.
-	retried bool
-	// rechecked: rows rejected before anything was stored were tried again once others were stored.
-	rechecked bool
+	chances
+}
+
+// chances are what rows that were refused get once, when others of the batch were stored since.
+type chances struct {
+	retried   bool // rows that met a fault of server or schema were tried again
+	rechecked bool // rows that were rejected before anything was stored were tried again
 }
 
 // effort is what was spent on rows that were refused.
@@ -46,23 +65,9 @@ type effort struct {
 	bad      int // rows rejected
 }
 
-func (k *work) push(segments ...segment) {
-	for _, s := range slices.Backward(segments) {
-		if len(s.rows) > 0 {
-			k.stack = append(k.stack, s)
-		}
-	}
-}
-
-func (k *work) pop() segment {
-	s := k.stack[len(k.stack)-1]
-	k.stack = k.stack[:len(k.stack)-1]
-	return s
-}
-
 // begin plans the segments of a batch.
 func (w *Writer) begin(batch Batch) *work {
-	now := time.Now()
+	now := w.store.clock.now()
 	k := &work{batch: batch, began: now, facts: facts{doubt: true}, spent: effort{began: now}}
 	k.order = w.sorter.sort(batch.Positions)
 	if batch.Parked {
@@ -100,7 +105,7 @@ func (w *Writer) begin(batch Batch) *work {
 // that rows that take long do not keep the others from their turn.
 func (w *Writer) planParked(k *work) []segment {
 	var plan []segment
-	now, _ := portions(k.batch.Positions, k.order, dayOfTime(time.Now()), func(int64) bool { return true })
+	now, _ := portions(k.batch.Positions, k.order, dayOfTime(w.store.clock.now()), func(int64) bool { return true })
 	for _, portion := range now {
 		for rows := range slices.Chunk(portion, w.part) {
 			plan = append(plan, segment{rows: rows, path: PathUpsert})
@@ -164,16 +169,16 @@ func (k *work) setAside(f refusal) {
 }
 
 // know returns what decide may know beside the segment.
-func (k *work) know() facts {
+func (k *work) know(now time.Time) facts {
 	f := k.facts
 	f.doubt = f.doubt && !k.stored() && (k.spent.alone >= maxAlone || k.spent.bad >= maxRejected)
-	f.spent = k.spent.refusals >= maxRefusals || k.spent.refusals > 0 && time.Since(k.spent.began) >= maxBisected
+	f.spent = k.spent.refusals >= maxRefusals || k.spent.refusals > 0 && now.Sub(k.spent.began) >= maxBisected
 	return f
 }
 
 // late reports whether a Write of parked rows has taken long enough.
-func (k *work) late() bool {
-	return k.batch.Parked && k.cycle == 0 && k.spent.attempts > 0 && time.Since(k.spent.began) >= maxBisected
+func (k *work) late(now time.Time) bool {
+	return k.batch.Parked && k.cycle == 0 && k.spent.attempts > 0 && now.Sub(k.spent.began) >= maxBisected
 }
 
 func (k *work) park(rows []int32, err error) {

@@ -9,18 +9,6 @@ import (
 	"processor/internal/retry"
 )
 
-// Writer writes batches, one at a time; its buffers serve the next. Not safe for concurrent use.
-type Writer struct {
-	store  *Store
-	sorter sorter
-	sender *sender
-	turn   int // which part of parked rows comes first
-	part   int // how many parked rows are sent together
-}
-
-// NewWriter returns a Writer on the store's connections. It needs no closing.
-func (s *Store) NewWriter() *Writer { return &Writer{store: s, sender: newSender(), part: parkedRows} }
-
 // Write stores each position of the batch as a row: new, merged into the row with its key, or there
 // already. It returns when every position is committed, rejected or parked; while the server is
 // unavailable it retries with backoff. The only error is that of the context: then some positions
@@ -36,7 +24,7 @@ func (w *Writer) Write(ctx context.Context, batch Batch) (Result, error) {
 		switch {
 		case len(k.stack) == 0:
 			err = w.settle(ctx, k, pause)
-		case k.late():
+		case k.late(w.store.clock.now()):
 			k.parkRest()
 		default:
 			err = w.next(ctx, k, pause)
@@ -72,7 +60,7 @@ func (w *Writer) next(ctx context.Context, k *work, pause *backoff.ExponentialBa
 	k.add(s, r)
 	a := answerTo(r.err, s.path)
 	w.note(k, &s, a, r.err)
-	switch decide(s, a, k.know()) {
+	switch decide(s, a, k.know(w.store.clock.now())) {
 	case done:
 		pause.Reset()
 	case again:
@@ -159,6 +147,6 @@ func (w *Writer) settle(ctx context.Context, k *work, pause *backoff.Exponential
 	}
 	err := fault(held[0])
 	w.store.trouble.failed(w, Classify(err), err)
-	k.again(held)
+	k.again(held, w.store.clock.now())
 	return retry.Sleep(ctx, pause.NextBackOff())
 }

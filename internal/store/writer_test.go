@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -481,7 +482,7 @@ func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 func TestWriter_LastChance(t *testing.T) {
 	url := migrated(t)
 	raise(t, url, `NEW.device_id = 'd000'`, "P0001")
-	s := open(t, url, Options{})
+	s, clock := openWithClock(t, url, Options{})
 	w := s.NewWriter()
 	single := Batch{Positions: devices(1), Redelivered: true, Single: true}
 
@@ -491,6 +492,14 @@ func TestWriter_LastChance(t *testing.T) {
 	require.Len(t, got.Parked, 1)
 
 	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("other", 1, 1, `{}`)}})
+	require.NoError(t, err)
+	clock.add(recently)
+	got, err = w.Write(t.Context(), single)
+	require.NoError(t, err)
+	require.Empty(t, got.Rejected, "that was long ago")
+	require.Len(t, got.Parked, 1)
+
+	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("third", 1, 1, `{}`)}})
 	require.NoError(t, err)
 	got, err = w.Write(t.Context(), single)
 	require.NoError(t, err)
@@ -521,11 +530,43 @@ func TestWriter_CutsABatchThatTakesTooLong(t *testing.T) {
 		END $$;
 		CREATE TRIGGER slow AFTER INSERT ON positions REFERENCING NEW TABLE AS written
 			FOR EACH STATEMENT EXECUTE FUNCTION slow()`)
-	got, err := open(t, url, Options{WriteTimeout: 300 * time.Millisecond}).NewWriter().Write(t.Context(), Batch{Positions: devices(200)})
+	s := open(t, url, Options{})
+	s.clock.limit = endsWhenAsleep(t, url)
+	got, err := s.NewWriter().Write(t.Context(), Batch{Positions: devices(200)})
 	require.NoError(t, err)
 	require.Equal(t, 200, got.Inserted+got.Unchanged)
 	require.Empty(t, got.Parked)
 	require.Equal(t, []string{"200"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+}
+
+// endsWhenAsleep is a clock's limit that ends when a session of the database sleeps, and not otherwise.
+func endsWhenAsleep(t testing.TB, url string) func(context.Context, time.Duration) (context.Context, context.CancelFunc) {
+	var cancel atomic.Pointer[context.CancelCauseFunc]
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		slept := []int32{-1}
+		for poll := time.NewTicker(10 * time.Millisecond); ; <-poll.C {
+			rows, _ := conn.Query(t.Context(), `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep' AND pid <> ALL ($1)`, slept)
+			asleep, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+			if err != nil {
+				return // the test ends
+			}
+			if len(asleep) > 0 {
+				slept = append(slept, asleep...)
+				(*cancel.Load())(errTimeout)
+			}
+		}
+	}()
+	t.Cleanup(func() { within(t, ended) })
+	return func(ctx context.Context, _ time.Duration) (context.Context, context.CancelFunc) {
+		ctx, end := context.WithCancelCause(ctx)
+		cancel.Store(&end)
+		return ctx, func() { end(nil) }
+	}
 }
 
 // A server that became a standby refuses writes on connections that are well otherwise. The next
