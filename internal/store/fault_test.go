@@ -18,7 +18,7 @@ func count(t testing.TB, url string) string {
 }
 
 // held starts a Write that must not end yet, waits until its batch is held twice, and returns why.
-func held(t testing.TB, s *Store, trouble <-chan error, batch Batch) (why error, written <-chan Result) {
+func held(t testing.TB, s *Store, trouble <-chan error, batch Batch) (written <-chan Result, why error) {
 	results := make(chan Result, 1)
 	go func() {
 		r, _ := s.NewWriter().Write(t.Context(), batch)
@@ -27,7 +27,7 @@ func held(t testing.TB, s *Store, trouble <-chan error, batch Batch) (why error,
 	for range 2 {
 		why = within(t, trouble)
 	}
-	return why, results
+	return results, why
 }
 
 func openTold(t testing.TB, url string) (*Store, chan error) {
@@ -72,7 +72,7 @@ func TestWriter_StoresNothingTwiceWithoutTheIndex(t *testing.T) {
 					require.Equal(t, Result{Unchanged: rows}, got)
 					return
 				}
-				why, written := held(t, s, trouble, batch)
+				written, why := held(t, s, trouble, batch)
 				require.Equal(t, Schema, Classify(why))
 				require.Regexp(t, `SQLSTATE (42P10|55000)`, why.Error())
 				require.Equal(t, fmt.Sprint(rows), count(t, url))
@@ -89,8 +89,8 @@ func TestWriter_StoresNothingTwiceWithoutTheIndex(t *testing.T) {
 func TestWriter_StoresWhereCopyAloneIsRefused(t *testing.T) {
 	url := plain(t, servertest.Database(t))
 	through := role(t, url, "")
-	execute(t, url, fmt.Sprintf(`GRANT SELECT, INSERT, UPDATE ON positions TO PUBLIC; ALTER TABLE positions ENABLE ROW LEVEL SECURITY;
-		CREATE POLICY everything ON positions USING (TRUE) WITH CHECK (TRUE)`))
+	execute(t, url, `GRANT SELECT, INSERT, UPDATE ON positions TO PUBLIC; ALTER TABLE positions ENABLE ROW LEVEL SECURITY;
+		CREATE POLICY everything ON positions USING (TRUE) WITH CHECK (TRUE)`)
 	var paths []string
 	s := open(t, through, Options{Events: Events{
 		Wrote:   func(path string, _ int, _ time.Duration) { paths = append(paths, path) },

@@ -20,7 +20,7 @@ var ErrNoGroup = errors.New("consumer group does not exist")
 // ErrUncounted says that Redis refuses the commands around a read with which trimmed entries are counted, for
 // example because a right is missing. For a minute reads do without. Read what is pending: the
 // refused read may have brought entries.
-var ErrUncounted = errors.New("Redis refuses to count what is trimmed")
+var ErrUncounted = errors.New("the server refuses to count what is trimmed")
 
 // uncountedFor is how long reads do without counting.
 const uncountedFor = time.Minute
