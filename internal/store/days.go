@@ -102,3 +102,15 @@ func portions(positions []position.Position, order []int32, today int64, known f
 	}
 	return now, join(unknown)
 }
+
+// maxPortions is how many portions of a batch are written before the next batch has its turn.
+const maxPortions = 8
+
+// atOnce leaves the first portions to be written now, and adds the others to those that are parked: a batch
+// over many days, known ones too, must not delay the live rows of the next.
+func atOnce(portions [][]int32, later []int32) (now [][]int32, parked []int32) {
+	if len(portions) <= maxPortions {
+		return portions, later
+	}
+	return portions[:maxPortions], slices.Concat(slices.Concat(portions[maxPortions:]...), later)
+}

@@ -29,6 +29,19 @@ func TestPortions_TouchFewDays(t *testing.T) {
 	require.Empty(t, none)
 }
 
+func TestAtOnce_LeavesTimeForOtherBatches(t *testing.T) {
+	var all [][]int32
+	for n := range int32(maxPortions + 2) {
+		all = append(all, []int32{n})
+	}
+	now, parked := atOnce(all[:maxPortions], []int32{99})
+	require.Equal(t, all[:maxPortions], now)
+	require.Equal(t, []int32{99}, parked)
+	now, parked = atOnce(all, []int32{99})
+	require.Equal(t, all[:maxPortions], now)
+	require.Equal(t, []int32{maxPortions, maxPortions + 1, 99}, parked)
+}
+
 func TestDayOf_BeforeTheEpoch(t *testing.T) {
 	for text, day := range map[string]int64{"1970-01-01T00:00:00Z": 0, "1969-12-31T23:59:59Z": -1, "1969-12-31T00:00:00Z": -1, "1970-01-02T00:00:00Z": 1} {
 		at, err := time.Parse(time.RFC3339, text)

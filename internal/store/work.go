@@ -78,7 +78,7 @@ func (w *Writer) begin(batch Batch) *work {
 	start := w.store.memory.begin(len(k.order) > fewRows)
 	k.facts.careful = start.careful
 	fresh := !batch.Redelivered && !batch.Single && !start.upsert
-	soon, later := portions(batch.Positions, k.order, dayOfTime(now), w.store.memory.known)
+	soon, later := atOnce(portions(batch.Positions, k.order, dayOfTime(now), w.store.memory.known))
 	var plan []segment
 	for _, rows := range soon {
 		s := segment{rows: rows, path: PathUpsert}
