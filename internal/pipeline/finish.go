@@ -116,9 +116,12 @@ func (f *finisher) count(l *lane, written []bool) {
 	}
 	f.pipeline.Ledger.Settle(observe.DeadLettered, ours)
 	f.pipeline.Ledger.Settle(observe.Unchanged, len(f.rejected)-ours)
-	if first != nil { // not its detail, which may hold values of the entry
-		l.logger.Warn("entries moved to the dead-letter queue", "entries", ours,
-			"first", first.Entry.ID.String(), "first_reason", first.Reason, "first_sqlstate", first.SQLState)
+	if first == nil {
+		return
+	}
+	if n := l.moved.add(int64(ours)); n > 0 { // not its detail, which may hold values of the entry
+		l.logger.Warn("entries moved to the dead-letter queue", "entries", n,
+			"entry", first.Entry.ID.String(), "reason", first.Reason, "sqlstate", first.SQLState)
 	}
 }
 

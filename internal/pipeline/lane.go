@@ -59,7 +59,7 @@ func (l *lane) name() string { return l.consumer.Stream() }
 func (l *lane) read(ctx, work context.Context) {
 	defer l.loop.Done()
 	defer l.consumer.Close()
-	defer l.new.sayLost()
+	defer func() { l.new.sayLost(l.new.lostLog.rest()) }()
 	pause := retry.NewBackOff()
 	for ctx.Err() == nil {
 		err := l.readUntilError(ctx, work, pause.Reset)

@@ -13,8 +13,7 @@ type newEntries struct {
 	size   sizer
 	joined bool // the group was there before
 
-	unsaid int64 // entries that were lost and are not logged yet
-	saidAt time.Time
+	lostLog seldom
 }
 
 // join makes sure of the group, and looks for entries that were trimmed unread while nobody looked.
@@ -79,17 +78,12 @@ func (n *newEntries) read(ctx context.Context, block time.Duration) (b stream.Ba
 // lost counts entries that were trimmed before they were read. On a stream that is trimmed faster
 // than it is read every read finds some: they are logged no more often than the monitor looks.
 func (n *newEntries) lost(entries int64) {
-	n.unsaid += entries
 	n.lane.pipeline.Metrics.TrimmedUnread.WithLabelValues(n.lane.name()).Add(float64(entries))
-	if time.Since(n.saidAt) >= monitorInterval {
-		n.sayLost()
-	}
+	n.sayLost(n.lostLog.add(entries))
 }
 
-func (n *newEntries) sayLost() {
-	if n.unsaid == 0 {
-		return
+func (n *newEntries) sayLost(entries int64) {
+	if entries > 0 {
+		n.lane.pipeline.sayTrimmed(n.lane.name(), entries)
 	}
-	n.lane.pipeline.sayTrimmed(n.lane.name(), n.unsaid)
-	n.unsaid, n.saidAt = 0, time.Now()
 }

@@ -71,6 +71,6 @@ func TestNewEntries_SaysSeldomWhatIsLost(t *testing.T) {
 	l.read(ended, t.Context())
 	require.Contains(t, log.String(), `"entries":8`)
 	require.Equal(t, []string{line, line}, messages(t, log))
-	l.new.sayLost()
+	l.new.sayLost(l.new.lostLog.rest())
 	require.Equal(t, []string{line, line}, messages(t, log), "nothing is left to say")
 }

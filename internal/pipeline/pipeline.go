@@ -150,6 +150,11 @@ func (p *Pipeline) Run(ctx context.Context) {
 		l.acks.close()
 	}
 	retries.Wait()
+	for _, l := range lanes {
+		if n := l.moved.rest(); n > 0 {
+			l.logger.Warn("entries moved to the dead-letter queue", "entries", n)
+		}
+	}
 	monitors.Wait()
 	p.leave(work)
 	stopListeners()

@@ -12,6 +12,7 @@ type waiting struct {
 	letters *parkedItems  // rejected, to be dead-lettered
 	acks    *parkedItems  // stored or lost, to be acknowledged
 	written chan struct{} // closed when nothing more comes from writes
+	moved   *seldom       // dead letters that are to be logged
 }
 
 func newWaiting(maxBytes int) waiting {
@@ -20,6 +21,7 @@ func newWaiting(maxBytes int) waiting {
 		letters: newParked(maxBytes),
 		acks:    newParked(maxBytes),
 		written: make(chan struct{}),
+		moved:   &seldom{},
 	}
 }
 
