@@ -67,13 +67,9 @@ local function known()
 	end
 	return fields[own + 1] == '` + FieldReason + `' and 0 or nil
 end
--- Of an id that no entry has: where it is refused, that is before the copy and not after it.
-local _, refused = attempt('XACK', stream, group, '0-0')
-if refused then return refused end
 local written = known()
 if not written then
-	local letter
-	letter, refused = attempt('XADD', dead, '*', unpack(ARGV, 5))
+	local letter, refused = attempt('XADD', dead, '*', unpack(ARGV, 5))
 	if refused then return refused end
 	written = 1
 	if sources then
@@ -85,8 +81,8 @@ if not written then
 		end
 	end
 end
-redis.call('XACK', stream, group, source)
-return written
+local _, refused = attempt('XACK', stream, group, source)
+return refused or written
 `
 
 // DeadLetter copies the entries with all their fields to the dead-letter stream and takes them
@@ -104,7 +100,7 @@ func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) ([]bool, er
 		keys := []string{c.stream, DeadKey(c.stream), SourcesKey(c.stream)}
 		results, err := c.bury(ctx, keys, part, now)
 		if redis.IsPermissionError(err) {
-			results, err = c.bury(ctx, keys[:2], part, now)
+			results, err = c.buryUnnoted(ctx, keys[:2], part, now)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("dead-letter %d entries of stream %s: %w", len(letters), c.stream, err)
@@ -114,6 +110,15 @@ func (c *Consumer) DeadLetter(ctx context.Context, letters []Letter) ([]bool, er
 		}
 	}
 	return written, nil
+}
+
+// buryUnnoted does without the hash. It first acknowledges an id that no entry has: where XACK is what may not be
+// used, each attempt would leave another copy.
+func (c *Consumer) buryUnnoted(ctx context.Context, keys []string, letters []Letter, now string) ([]redis.Cmder, error) {
+	if err := c.client.XAck(ctx, c.stream, c.group, "0-0").Err(); err != nil {
+		return nil, err
+	}
+	return c.bury(ctx, keys, letters, now)
 }
 
 func (c *Consumer) bury(ctx context.Context, keys []string, letters []Letter, now string) ([]redis.Cmder, error) {
