@@ -189,6 +189,9 @@ func (p *Proxy) accept(listener net.Listener) {
 		if err != nil {
 			return // Refuse has closed it
 		}
+		if tcp, is := client.(*net.TCPConn); is {
+			_ = tcp.SetReadBuffer(64 << 10) // a slow link holds little; without it Throttle is merely less exact
+		}
 		p.running.Go(func() { p.serve(client) })
 	}
 }

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -53,9 +54,18 @@ type plainConn struct {
 	syscall.Conn
 }
 
+// sendBuffer bounds what the kernel holds of a command. What is in there is on its way for longer than the deadline
+// of the reply, which begins when the command is written, where a link is slow and the buffer several MB.
+const sendBuffer = 64 << 10
+
 func steady(conn net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if err := tcp.SetWriteBuffer(sendBuffer); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 	}
 	c := &steadyConn{Conn: conn}
 	if socket, ok := conn.(syscall.Conn); ok {
