@@ -63,11 +63,10 @@ SELECT
         OR EXISTS (
             SELECT
             FROM pg_catalog.pg_trigger AS t
-            JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
-            JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
             WHERE t.tgrelid = 'positions'::regclass
               AND NOT t.tgisinternal
-              AND n.nspname NOT IN ('_timescaledb_functions', '_timescaledb_internal')
+              AND (SELECT pronamespace::regnamespace::text FROM pg_catalog.pg_proc WHERE oid = t.tgfoid)
+                  NOT IN ('_timescaledb_functions', '_timescaledb_internal')
         )
     )::boolean AS watched
 FROM written
