@@ -84,6 +84,6 @@ func fail(out Streams, err error) int {
 		fmt.Fprintf(out.Err, "processor: %s\n", printable(err.Error()))
 		return ExitUsage
 	}
-	fmt.Fprintf(out.Err, "processor: %s\n", printable(observe.Scrub(err.Error()))) // pgx tells each address on a line of its own
+	fmt.Fprintf(out.Err, "processor: %s\n", printable(observe.Scrub(err.Error()))) // pgx puts each address on a separate line
 	return ExitFailure
 }

@@ -22,7 +22,7 @@ type load struct {
 	client  redis.UniversalClient
 	streams []string
 	rng     *rand.Rand
-	fleets  []*fleet.Fleet // each has days of its own, and so keys of its own
+	fleets  []*fleet.Fleet // each covers other days, and so other keys
 	kinds   []bad
 	millis  int64 // of all ids: the entry n of each stream has the id millis-n
 
@@ -285,7 +285,7 @@ HAVING NOT bool_or((ROW(s.latitude, s.longitude, s.altitude, s.angle, s.speed, s
 LIMIT 5`
 
 // TestLoad_IsMadeOnce: the content comes from the seed; every kind of entry is in it; a record of
-// a key is published again only as it is or with an attribute of its own.
+// a key is published again only as it is or with an attribute that no other record has.
 func TestLoad_IsMadeOnce(t *testing.T) {
 	t.Parallel()
 	const entries = 4000
@@ -320,7 +320,7 @@ func TestLoad_IsMadeOnce(t *testing.T) {
 		}
 		for n, text := range key.records {
 			if !strings.Contains(text, fmt.Sprintf(`"soak_%d":%d`, n, n)) {
-				t.Errorf("record %d has no attribute of its own: %s", n, text)
+				t.Errorf("record %d has no distinct attribute: %s", n, text)
 			}
 		}
 	}

@@ -132,7 +132,7 @@ func scrubAssignments(text string, parameters bool) string {
 		text = text[equals+1:]
 		length := valueLength(text, parameters)
 		switch {
-		case secretKey(key), parameters && strings.Contains(text[:length], "%40"): // a user part of its own
+		case secretKey(key), parameters && strings.Contains(text[:length], "%40"): // a separate user part
 			b.WriteString(hidden)
 			text = text[length:]
 		}
