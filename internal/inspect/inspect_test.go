@@ -22,12 +22,12 @@ func inspector(t testing.TB, url string) *Inspector {
 }
 
 func TestInspector_TriesWithoutATrace(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT slow CHECK (speed < 300)`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT slow CHECK (speed < 300)`)
 	s := open(t, url, store.Options{})
 	_, err := s.NewWriter().Write(t.Context(), store.Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}})
 	require.NoError(t, err)
-	before := ask(t, url, allRows)
+	before := servertest.Ask(t, url, allRows)
 	require.Equal(t, []string{`a 12:00:01 1.5 1 {"x": 1}`}, before)
 
 	i := inspector(t, url)
@@ -52,17 +52,17 @@ func TestInspector_TriesWithoutATrace(t *testing.T) {
 			got.Rejected[n].Constraint = strings.TrimLeft(got.Rejected[n].Constraint, "0123456789_")
 		}
 		require.Equal(t, c.want, got, name)
-		require.Equal(t, before, ask(t, url, allRows), name)
+		require.Equal(t, before, servertest.Ask(t, url, allRows), name)
 	}
 
-	execute(t, url, `ALTER TABLE positions DROP COLUMN speed`)
+	servertest.Execute(t, url, `ALTER TABLE positions DROP COLUMN speed`)
 	_, err = i.Try(t.Context(), new(at("a", 4, 1, `{}`)))
 	require.Equal(t, store.Schema, store.Classify(err), "says nothing about the position")
 	require.NotEmpty(t, store.Hint(err))
 }
 
 func TestInspector_FindsTheRowWrittenLast(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	stray := at("stray", 1, 1, `{}`) // a clock that runs a century ahead hides nothing
 	stray.Timestamp = stray.Timestamp.AddDate(100, 0, 0)
 	positions := []position.Position{stray, at("a", 1, 1, `{}`), at("b", 1, 1, `{}`), at("c", 1, 1, `{}`)}
@@ -86,7 +86,7 @@ func TestInspector_FindsTheRowWrittenLast(t *testing.T) {
 	require.Empty(t, newest(positions[3]), "not a row")
 	require.Empty(t, newest())
 
-	execute(t, url, `DROP TABLE positions`)
+	servertest.Execute(t, url, `DROP TABLE positions`)
 	_, err := i.NewestOf(t.Context(), positions)
 	require.Equal(t, store.Schema, store.Classify(err))
 }
@@ -104,7 +104,7 @@ func TestInspector_ListsMissingMigrations(t *testing.T) {
 	}
 
 	if servertest.HasTimescaleDB(t) {
-		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+		servertest.Execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, schema.MigrateUp(t.Context(), url))
 	missing, err = i.MissingMigrations(t.Context())

@@ -83,7 +83,7 @@ func TestProblems_OfTheSession(t *testing.T) {
 // The real extension, as WebAssembly: a hypertable that works, restoring mode, and a plain table in its place.
 func TestCheck_KnowsARealTimescaleDB(t *testing.T) {
 	url := servertest.TimescaleDB(t)
-	execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+	servertest.Execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	require.NoError(t, schema.MigrateUp(t.Context(), url))
 	conn := session(t, url)
 	state, err := schema.Check(t.Context(), conn)

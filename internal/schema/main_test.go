@@ -1,60 +1,17 @@
 package schema_test
 
 import (
-	"context"
-	"net/url"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
-	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/store"
 )
 
 func TestMain(m *testing.M) { servertest.Main(m) }
-
-// migrated returns the URL of a database of the test's own that has every migration, on the real extension where
-// the server has it.
-func migrated(t testing.TB) string {
-	url := servertest.Database(t)
-	if servertest.HasTimescaleDB(t) {
-		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-	}
-	require.NoError(t, schema.MigrateUp(t.Context(), url))
-	return url
-}
-
-func connect(t testing.TB, url string) *pgx.Conn {
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
-	return conn
-}
-
-func execute(t testing.TB, url, statement string) {
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	_, err = conn.Exec(t.Context(), statement)
-	require.NoError(t, err, statement)
-}
-
-// ask returns the rows of a query as text, so that a whole state can be compared at once.
-func ask(t testing.TB, url, query string) []string {
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	rows, err := conn.Query(t.Context(), query)
-	require.NoError(t, err)
-	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err)
-	return texts
-}
 
 func open(t testing.TB, url string, opts store.Options) *store.Store {
 	s, err := store.Open(t.Context(), url, opts)
@@ -73,14 +30,4 @@ func at(device string, second int, speed float32, attributes string) position.Po
 		Speed:      speed,
 		Attributes: []byte(attributes),
 	}
-}
-
-// with sets a parameter of a URL.
-func with(t testing.TB, rawURL, key, value string) string {
-	u, err := url.Parse(rawURL)
-	require.NoError(t, err)
-	query := u.Query()
-	query.Set(key, value)
-	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // PostgreSQL's drivers read no +
-	return u.String()
 }

@@ -7,11 +7,12 @@ import (
 
 	"processor/internal/column"
 	"processor/internal/schema"
+	"processor/internal/servertest"
 )
 
 func TestColumns_AreThoseOfTheMigrations(t *testing.T) {
-	url := migrated(t)
-	state, err := schema.Read(t.Context(), connect(t, url))
+	url := servertest.Migrated(t)
+	state, err := schema.Read(t.Context(), servertest.Connect(t, url))
 	require.NoError(t, err)
 	made := map[string]string{}
 	for _, c := range state.Columns {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -23,7 +22,7 @@ func session(t testing.TB, url string) *pgx.Conn {
 	require.NoError(t, err)
 	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(lasting{t}.Context()) })
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
 	require.NoError(t, schema.Prepare(t.Context(), conn))
 	return conn
 }
@@ -73,13 +72,13 @@ func TestPrepare_PinsTheSession(t *testing.T) {
 		{says: "ALTER ROLE postgres IN DATABASE telemetry SET synchronous_commit = remote_apply", reset: "ALTER ROLE postgres IN DATABASE telemetry RESET synchronous_commit", want: []string{"remote_apply", pinned[1], pinned[2], pinned[3]}},
 		{says: "ALTER ROLE postgres SET client_encoding = 'LATIN1'", reset: "ALTER ROLE postgres RESET client_encoding", want: pinned},
 		{says: database + "client_encoding = 'SQL_ASCII'", reset: "ALTER DATABASE telemetry RESET client_encoding", want: pinned},
-		{says: "SELECT", url: func() string { return with(t, url, "client_encoding", "LATIN1") }, want: pinned},
+		{says: "SELECT", url: func() string { return servertest.WithParameter(t, url, "client_encoding", "LATIN1") }, want: pinned},
 		{says: "SELECT", url: func() string {
-			return with(t, url, "options", "-c client_encoding=LATIN1 -c synchronous_commit=off -c processor.allow_plain_table=on")
+			return servertest.WithParameter(t, url, "options", "-c client_encoding=LATIN1 -c synchronous_commit=off -c processor.allow_plain_table=on")
 		}, want: pinned},
 		{says: database + "default_transaction_isolation = 'serializable'", reset: "ALTER DATABASE telemetry RESET default_transaction_isolation", want: pinned},
 	} {
-		execute(t, url, c.says)
+		servertest.Execute(t, url, c.says)
 		target := url
 		if c.url != nil {
 			target = c.url()
@@ -88,7 +87,7 @@ func TestPrepare_PinsTheSession(t *testing.T) {
 		require.Equal(t, c.want, settings(t, conn, names...), c.says)
 
 		// What is reloaded changes other sessions, not this one.
-		other := connect(t, url)
+		other := servertest.Connect(t, url)
 		for _, changed := range []string{"synchronous_commit = off", "search_path = elsewhere", "default_transaction_isolation = 'serializable'", "client_encoding = 'LATIN1'"} {
 			_, err := other.Exec(t.Context(), "ALTER SYSTEM SET "+changed)
 			require.NoError(t, err)
@@ -96,12 +95,12 @@ func TestPrepare_PinsTheSession(t *testing.T) {
 		_, err := other.Exec(t.Context(), "SELECT pg_reload_conf()")
 		require.NoError(t, err)
 		fresh := func() []string {
-			probe, err := pgx.Connect(t.Context(), with(t, url, "options", ""))
+			probe, err := pgx.Connect(t.Context(), servertest.WithParameter(t, url, "options", ""))
 			require.NoError(t, err)
 			defer probe.Close(t.Context())
 			return settings(t, probe, "search_path")
 		}
-		require.Eventually(t, func() bool { return fresh()[0] == "elsewhere" }, 30*time.Second, 10*time.Millisecond)
+		servertest.Until(t, "the configuration is reloaded", func() bool { return fresh()[0] == "elsewhere" })
 		_, err = conn.Exec(t.Context(), "SELECT 1") // a session reads the configuration between two statements
 		require.NoError(t, err)
 		require.Equal(t, c.want, settings(t, conn, names...), "%s, reloaded", c.says)
@@ -110,16 +109,16 @@ func TestPrepare_PinsTheSession(t *testing.T) {
 		require.NoError(t, err)
 		_, err = other.Exec(t.Context(), "SELECT pg_reload_conf()")
 		require.NoError(t, err)
-		require.Eventually(t, func() bool { return fresh()[0] != "elsewhere" }, 30*time.Second, 10*time.Millisecond)
+		servertest.Until(t, "the configuration is reset", func() bool { return fresh()[0] != "elsewhere" })
 		if c.reset != "" {
-			execute(t, url, c.reset)
+			servertest.Execute(t, url, c.reset)
 		}
 	}
 }
 
 // PGCLIENTENCODING is read by other clients of the same environment too.
 func TestPrepare_IgnoresTheEnvironmentsEncoding(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	t.Setenv("PGCLIENTENCODING", "LATIN1")
 	require.Equal(t, []string{"UTF8"}, settings(t, session(t, url), "client_encoding"))
 	require.NoError(t, schema.MigrateUp(t.Context(), url))
@@ -186,12 +185,12 @@ func TestCheck_FindsWhatIsWrongWithTheTable(t *testing.T) {
 	for name, c := range spoiledTables() {
 		t.Run(name, func(t *testing.T) {
 			conn := session(t, url)
-			execute(t, url, c.spoil)
+			servertest.Execute(t, url, c.spoil)
 			_, err := schema.Check(t.Context(), conn)
 			requireProblem(t, err, c.problem)
-			requireProblem(t, schema.Prepare(t.Context(), connect(t, url)), c.problem)
+			requireProblem(t, schema.Prepare(t.Context(), servertest.Connect(t, url)), c.problem)
 
-			execute(t, url, c.fix)
+			servertest.Execute(t, url, c.fix)
 			_, err = schema.Check(t.Context(), conn)
 			require.NoError(t, err)
 			session(t, url)
@@ -212,7 +211,7 @@ func requireProblem(t testing.TB, err error, problem string) {
 
 // A temporary table comes first in every search path, but only in its session.
 func TestCheck_FindsATemporaryTable(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	conn := session(t, url)
 	_, err := conn.Exec(t.Context(), "CREATE TEMPORARY TABLE positions (LIKE positions INCLUDING ALL)")
 	require.NoError(t, err)
@@ -237,9 +236,9 @@ func TestCheck_AcceptsEveryKeyThatServes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := plain(t)
-			execute(t, url, "ALTER TABLE positions DROP CONSTRAINT positions_pkey; "+key)
+			servertest.Execute(t, url, "ALTER TABLE positions DROP CONSTRAINT positions_pkey; "+key)
 			session(t, url)
-			execute(t, url, `INSERT INTO positions SELECT 'a', 'epoch', 0, 0, 0, 0, 0, 0, 0, '{}' ON CONFLICT (device_id, ts) DO UPDATE SET attributes = excluded.attributes`)
+			servertest.Execute(t, url, `INSERT INTO positions SELECT 'a', 'epoch', 0, 0, 0, 0, 0, 0, 0, '{}' ON CONFLICT (device_id, ts) DO UPDATE SET attributes = excluded.attributes`)
 		})
 	}
 }
@@ -247,37 +246,37 @@ func TestCheck_AcceptsEveryKeyThatServes(t *testing.T) {
 // Wider types hold each value, and the upsert converts: no reason to stop.
 func TestCheck_AcceptsWiderColumns(t *testing.T) {
 	url := plain(t)
-	execute(t, url, `ALTER TABLE positions ALTER satellites TYPE integer, ALTER priority TYPE bigint, ALTER speed TYPE double precision, ALTER device_id TYPE varchar,
+	servertest.Execute(t, url, `ALTER TABLE positions ALTER satellites TYPE integer, ALTER priority TYPE bigint, ALTER speed TYPE double precision, ALTER device_id TYPE varchar,
 		ADD COLUMN note text, ADD COLUMN fine text NOT NULL DEFAULT '', ADD COLUMN row bigint GENERATED ALWAYS AS IDENTITY, ADD COLUMN made real GENERATED ALWAYS AS (speed) STORED`)
 	session(t, url)
 }
 
 func TestCheck_FindsMissingRights(t *testing.T) {
 	_, url := ownServer(t)
-	execute(t, url, "CREATE ROLE worker LOGIN; GRANT SELECT, INSERT ON positions TO worker")
-	limited := with(t, url, "options", "-c role=worker -c processor.allow_plain_table=on")
-	conn := connect(t, limited)
+	servertest.Execute(t, url, "CREATE ROLE worker LOGIN; GRANT SELECT, INSERT ON positions TO worker")
+	limited := servertest.WithParameter(t, url, "options", "-c role=worker -c processor.allow_plain_table=on")
+	conn := servertest.Connect(t, limited)
 	requireProblem(t, schema.Prepare(t.Context(), conn), "role worker lacks UPDATE on positions")
-	execute(t, url, "GRANT UPDATE ON positions TO worker")
+	servertest.Execute(t, url, "GRANT UPDATE ON positions TO worker")
 	require.NoError(t, schema.Prepare(t.Context(), conn))
-	execute(t, url, "REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+	servertest.Execute(t, url, "REVOKE USAGE ON SCHEMA public FROM PUBLIC")
 	requireProblem(t, schema.Prepare(t.Context(), conn), "there is no table positions in the search path of role worker")
 }
 
 // The check runs every two seconds, on a table with thousands of chunks, with room for a few locks.
 func TestCheck_TakesNoLockOnTheTable(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	chunks := `SELECT 'child' FROM generate_series(1, 200)`
 	if servertest.HasTimescaleDB(t) {
-		execute(t, url, `INSERT INTO positions SELECT 'a', now() - d * INTERVAL '1 day', 0, 0, 0, 0, 0, 0, 0, '{}' FROM generate_series(1, 200) AS d`)
+		servertest.Execute(t, url, `INSERT INTO positions SELECT 'a', now() - d * INTERVAL '1 day', 0, 0, 0, 0, 0, 0, 0, '{}' FROM generate_series(1, 200) AS d`)
 	} else {
-		execute(t, url, `DO $$ BEGIN FOR n IN 1..200 LOOP EXECUTE 'CREATE TABLE c' || n || ' () INHERITS (positions)'; END LOOP; END $$`)
+		servertest.Execute(t, url, `DO $$ BEGIN FOR n IN 1..200 LOOP EXECUTE 'CREATE TABLE c' || n || ' () INHERITS (positions)'; END LOOP; END $$`)
 	}
-	require.Len(t, ask(t, url, chunks), 200)
-	require.Equal(t, []string{"200"}, ask(t, url, `SELECT count(*)::text FROM pg_inherits WHERE inhparent = 'positions'::regclass`))
+	require.Len(t, servertest.Ask(t, url, chunks), 200)
+	require.Equal(t, []string{"200"}, servertest.Ask(t, url, `SELECT count(*)::text FROM pg_inherits WHERE inhparent = 'positions'::regclass`))
 	conn := session(t, url)
 	// A lock that conflicts with any other: a check that wanted one on the table would wait.
-	holder := connect(t, url)
+	holder := servertest.Connect(t, url)
 	_, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE ONLY positions IN ACCESS EXCLUSIVE MODE")
 	require.NoError(t, err)
 	_, err = conn.Exec(t.Context(), "BEGIN; SET LOCAL lock_timeout = '5s'")
@@ -307,8 +306,3 @@ func TestCheck_IsNoVerdictWhereItCannotAsk(t *testing.T) {
 	require.False(t, errors.As(err, &found))
 	require.False(t, strings.Contains(err.Error(), "positions is"))
 }
-
-// lasting is a test whose context lasts through its cleanups.
-type lasting struct{ testing.TB }
-
-func (t lasting) Context() context.Context { return context.WithoutCancel(t.TB.Context()) }

@@ -12,6 +12,7 @@ import (
 	_ "github.com/amacneil/dbmate/v2/pkg/driver/postgres"
 
 	"processor/internal/sandbox"
+	"processor/internal/schema"
 )
 
 // StreamName returns a unique stream name for the test.
@@ -50,6 +51,19 @@ func Database(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return plain
+}
+
+// Migrated is [Database] with every migration, on TimescaleDB if the server has it.
+func Migrated(t testing.TB) string {
+	t.Helper()
+	target := Database(t)
+	if HasTimescaleDB(t) {
+		Execute(t, target, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+	}
+	if err := schema.MigrateUp(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	return target
 }
 
 // databaseName returns a unique database name that needs no quoting and has at most 63 bytes, PostgreSQL's

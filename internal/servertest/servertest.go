@@ -8,6 +8,9 @@
 // Tests share a server but no data: each test uses its own stream name ([StreamName]) and database
 // ([Database]). A test that stops, kills or pauses a server starts a private one with [NewRedis] or
 // [NewPostgres]. [TimescaleDB] starts a PostgreSQL with TimescaleDB on every machine.
+//
+// [Migrated], [Connect], [Execute] and [Ask] use a database; [Until] and [Within] wait with a deadline;
+// [Log] collects output.
 package servertest
 
 import (

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
+	"processor/internal/servertest"
 )
 
 // manyPositions are a batch of 2,500 fixes of 10,000 devices, as a loaded worker has them.
@@ -70,7 +71,7 @@ func BenchmarkCopySource_Read(b *testing.B) {
 // that was set back, a stream published twice) and as redelivered ones, which go by upsert alone.
 // The first must not take 5 % longer than the second. One operation is 40 batches of 2,500.
 func BenchmarkWriter_Replay(b *testing.B) {
-	url := migrated(b)
+	url := servertest.Migrated(b)
 	batches := make([][]position.Position, 40)
 	for n := range batches {
 		batches[n] = manyPositions()
@@ -103,7 +104,7 @@ func BenchmarkWriter_Replay(b *testing.B) {
 // as the pipeline does. One operation is all of it.
 func BenchmarkWriter_ManyDays(b *testing.B) {
 	const days, storm, live = 3600, 60, 100 // storm days and live rows in each batch
-	s := open(b, migrated(b), Options{Writers: 2})
+	s := open(b, servertest.Migrated(b), Options{Writers: 2})
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	for b.Loop() {
 		parked, stored := make(chan Batch, days), make(chan int)

@@ -71,13 +71,13 @@ func TestClassify_RealErrors(t *testing.T) {
 	}
 	after := func(ddl string) func(t testing.TB, url string) error {
 		return func(t testing.TB, url string) error {
-			execute(t, url, ddl)
+			servertest.Execute(t, url, ddl)
 			return upsertOnce(t, url, good)
 		}
 	}
 	statement := func(sql ...string) func(t testing.TB, url string) error {
 		return func(t testing.TB, url string) error {
-			conn := connect(t, url)
+			conn := servertest.Connect(t, url)
 			for _, s := range sql[:len(sql)-1] {
 				_, err := conn.Exec(t.Context(), s)
 				require.NoError(t, err)
@@ -103,7 +103,7 @@ func TestClassify_RealErrors(t *testing.T) {
 		"not JSON":                 {with(func(p *position.Position) { p.Attributes = []byte(`{`) }), "22P02", BadRow},
 		"number too large":         {after(`ALTER TABLE positions ALTER speed TYPE numeric(1, 1)`), "22003", BadRow},
 		"text too long": {func(t testing.TB, url string) error {
-			execute(t, url, `ALTER TABLE positions ALTER device_id TYPE varchar(2)`)
+			servertest.Execute(t, url, `ALTER TABLE positions ALTER device_id TYPE varchar(2)`)
 			p := good
 			p.DeviceID = "abc"
 			return upsertOnce(t, url, p)
@@ -158,18 +158,18 @@ func TestOutcomeUnknown_OnABrokenConnection(t *testing.T) {
 	for path, fresh := range map[string]bool{PathCopy: true, PathUpsert: false} {
 		for name, answered := range map[string]bool{"request lost": false, "answer lost": true} {
 			t.Run(path+", "+name, func(t *testing.T) {
-				before := ask(t, database, allRows)
+				before := servertest.Ask(t, database, allRows)
 				sprung := proxy.Set(faultkit.Trap{At: faultkit.Commit, Answered: answered})
 				err := attemptOnce(t, s, fresh, at(path+name, 1, 1, `{}`))
 				require.Error(t, err)
-				within(t, sprung)
+				servertest.Within(t, sprung)
 				require.Equal(t, Unavailable, Classify(err))
 				require.True(t, outcomeUnknown(err))
 				wrote := 0
 				if answered {
 					wrote = 1
 				}
-				require.Len(t, ask(t, database, allRows), len(before)+wrote)
+				require.Len(t, servertest.Ask(t, database, allRows), len(before)+wrote)
 			})
 		}
 	}
@@ -194,13 +194,6 @@ func upsertOnce(t testing.TB, url string, p position.Position) error {
 	return attemptOnce(t, s, false, p)
 }
 
-func connect(t testing.TB, url string) *pgx.Conn {
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
-	return conn
-}
-
 // noise does not compress, so that it stays as long as it is.
 func noise(n int) string {
 	letters := make([]byte, n)
@@ -222,18 +215,13 @@ func connecting(change func(*url.URL)) func(t testing.TB, url string) error {
 // role makes a role that may log in, and returns the URL with it.
 func role(t testing.TB, rawURL, options string) string {
 	name := "role_" + strings.ToLower(noise(12))
-	execute(t, rawURL, fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD 'secret' %s`, name, options))
+	servertest.Execute(t, rawURL, fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD 'secret' %s`, name, options))
 	u, err := url.Parse(rawURL)
 	require.NoError(t, err)
-	t.Cleanup(func() { execute(withoutCancel{t}, rawURL, fmt.Sprintf(`DROP OWNED BY %[1]s; DROP ROLE %[1]s`, name)) })
+	t.Cleanup(func() { servertest.Execute(t, rawURL, fmt.Sprintf(`DROP OWNED BY %[1]s; DROP ROLE %[1]s`, name)) })
 	u.User = url.UserPassword(name, "secret")
 	return u.String()
 }
-
-// withoutCancel is a test whose context lasts through its cleanups.
-type withoutCancel struct{ testing.TB }
-
-func (t withoutCancel) Context() context.Context { return context.WithoutCancel(t.TB.Context()) }
 
 func withoutRights(t testing.TB, url string) error {
 	return upsertOnce(t, role(t, url, ""), at("a", 1, 1, `{}`))
@@ -245,8 +233,8 @@ func noConnectionLeft(t testing.TB, url string) error {
 
 // twoRows are there before the conflicts between two connections.
 func twoRows(t testing.TB, url string) (first, second *pgx.Conn) {
-	execute(t, url, `INSERT INTO positions VALUES ('a', '2026-11-23', 0, 0, 0, 0, 0, 0, 0, '{}'), ('b', '2026-11-23', 0, 0, 0, 0, 0, 0, 0, '{}')`)
-	return connect(t, url), connect(t, url)
+	servertest.Execute(t, url, `INSERT INTO positions VALUES ('a', '2026-11-23', 0, 0, 0, 0, 0, 0, 0, '{}'), ('b', '2026-11-23', 0, 0, 0, 0, 0, 0, 0, '{}')`)
+	return servertest.Connect(t, url), servertest.Connect(t, url)
 }
 
 func serializationConflict(t testing.TB, url string) error {
@@ -282,7 +270,7 @@ func deadlock(t testing.TB, url string) error {
 	err := lock(second, "a")
 	_, errEnd := second.Exec(t.Context(), `ROLLBACK`)
 	require.NoError(t, errEnd)
-	return cmp.Or(err, within(t, failed)) // one of the two
+	return cmp.Or(err, servertest.Within(t, failed)) // one of the two
 }
 
 func lockTimeout(t testing.TB, url string) error {
@@ -296,8 +284,8 @@ func lockTimeout(t testing.TB, url string) error {
 }
 
 func terminated(t testing.TB, url string) error {
-	victim := connect(t, url)
-	execute(t, url, `SELECT pg_terminate_backend($1, 10000)`, victim.PgConn().PID())
+	victim := servertest.Connect(t, url)
+	servertest.Ask(t, url, `SELECT pg_terminate_backend($1, 10000)::text`, victim.PgConn().PID())
 	// The notice lies in the connection: the next statement meets it.
 	_, err := victim.Exec(t.Context(), `SELECT 1`)
 	return err
@@ -305,8 +293,8 @@ func terminated(t testing.TB, url string) error {
 
 // A NOT NULL column that somebody added is no fault of the rows: none is rejected.
 func TestWriter_HoldsRowsThatLackAForeignColumn(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD COLUMN tenant text NOT NULL DEFAULT 'x'; ALTER TABLE positions ALTER tenant DROP DEFAULT`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD COLUMN tenant text NOT NULL DEFAULT 'x'; ALTER TABLE positions ALTER tenant DROP DEFAULT`)
 	trouble := make(chan error, 1000)
 	w := open(t, url, Options{Events: Events{Trouble: func(_ Class, err error) { trouble <- err }}}).NewWriter()
 	written := make(chan Result)
@@ -314,7 +302,7 @@ func TestWriter_HoldsRowsThatLackAForeignColumn(t *testing.T) {
 		r, _ := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{}`), at("b", 1, 1, `{}`)}})
 		written <- r
 	}()
-	require.Contains(t, Hint(within(t, trouble)), "tenant")
-	execute(t, url, `ALTER TABLE positions ALTER tenant SET DEFAULT 'x'`)
-	require.Equal(t, Result{Inserted: 2}, within(t, written))
+	require.Contains(t, Hint(servertest.Within(t, trouble)), "tenant")
+	servertest.Execute(t, url, `ALTER TABLE positions ALTER tenant SET DEFAULT 'x'`)
+	require.Equal(t, Result{Inserted: 2}, servertest.Within(t, written))
 }

@@ -12,6 +12,7 @@ import (
 	"processor/db"
 	"processor/internal/column"
 	"processor/internal/position"
+	"processor/internal/servertest"
 	"processor/sql"
 )
 
@@ -56,7 +57,7 @@ func TestColumns_AreThoseOfTheStatements(t *testing.T) {
 // Each column's two ways of collecting hold the same field: a row that went by COPY is equal to one that went by
 // arrays.
 func TestColumns_CollectWhatTheyEncode(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	s := open(t, url, Options{})
 	p := position.Position{
 		Timestamp: time.Date(2026, 11, 23, 12, 0, 0, 123456000, time.UTC), Latitude: -1.25, Longitude: 2.5, Altitude: 3, Angle: 4, Speed: 5,
@@ -69,6 +70,6 @@ func TestColumns_CollectWhatTheyEncode(t *testing.T) {
 		require.Equal(t, Result{Inserted: 1}, r.Result, path)
 	}
 	require.Equal(t, []string{`("2026-11-23 12:00:00.123456+00",-1.25,2.5,3,4,5,255,7,"{""a"": [1, ""x""]}") 3`},
-		ask(t, url, `SELECT ROW(ts AT TIME ZONE 'UTC' AT TIME ZONE 'UTC', latitude, longitude, altitude, angle, speed, satellites, priority, attributes)::text || ' ' || count(*) OVER () FROM positions ORDER BY device_id LIMIT 1`)[:1])
-	require.Equal(t, []string{"1"}, ask(t, url, `SELECT count(DISTINCT (ts, latitude, longitude, altitude, angle, speed, satellites, priority, attributes))::text FROM positions`))
+		servertest.Ask(t, url, `SELECT ROW(ts AT TIME ZONE 'UTC' AT TIME ZONE 'UTC', latitude, longitude, altitude, angle, speed, satellites, priority, attributes)::text || ' ' || count(*) OVER () FROM positions ORDER BY device_id LIMIT 1`)[:1])
+	require.Equal(t, []string{"1"}, servertest.Ask(t, url, `SELECT count(DISTINCT (ts, latitude, longitude, altitude, angle, speed, satellites, priority, attributes))::text FROM positions`))
 }

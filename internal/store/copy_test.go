@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
+	"processor/internal/servertest"
 )
 
 // Somebody changes the type of a column under a running writer. COPY's binary format has no
@@ -19,7 +20,7 @@ func TestWriter_CopiesNothingIntoAnotherType(t *testing.T) {
 		`ALTER device_id TYPE varchar(20)`,
 	} {
 		t.Run(change, func(t *testing.T) {
-			url := migrated(t)
+			url := servertest.Migrated(t)
 			w := open(t, url, Options{}).NewWriter()
 			batch := func(second int) (positions []position.Position) {
 				for i := range 200 {
@@ -29,7 +30,7 @@ func TestWriter_CopiesNothingIntoAnotherType(t *testing.T) {
 			}
 			var rows []string
 			for second, ddl := range []string{``, `ALTER TABLE positions ` + change} {
-				execute(t, url, ddl)
+				servertest.Execute(t, url, ddl)
 				got, err := w.Write(t.Context(), Batch{Positions: batch(second)})
 				require.NoError(t, err)
 				require.Equal(t, Result{Inserted: 200}, got)
@@ -39,7 +40,7 @@ func TestWriter_CopiesNothingIntoAnotherType(t *testing.T) {
 					rows = append(rows, fmt.Sprintf(`d%03d 12:00:%02d 1.5 %d {}`, i, second, i))
 				}
 			}
-			require.Equal(t, rows, ask(t, url, allRows))
+			require.Equal(t, rows, servertest.Ask(t, url, allRows))
 		})
 	}
 }

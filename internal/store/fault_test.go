@@ -14,7 +14,7 @@ import (
 
 // count returns how many rows there are.
 func count(t testing.TB, url string) string {
-	return ask(t, url, `SELECT count(*)::text FROM positions`)[0]
+	return servertest.Ask(t, url, `SELECT count(*)::text FROM positions`)[0]
 }
 
 // held starts a Write that must not end yet, waits until its batch is held twice, and returns why.
@@ -25,7 +25,7 @@ func held(t testing.TB, s *Store, trouble <-chan error, batch Batch) (written <-
 		results <- r
 	}()
 	for range 2 {
-		why = within(t, trouble)
+		why = servertest.Within(t, trouble)
 	}
 	return results, why
 }
@@ -64,7 +64,7 @@ func TestWriter_StoresNothingTwiceWithoutTheIndex(t *testing.T) {
 				got, err := s.NewWriter().Write(t.Context(), batch)
 				require.NoError(t, err)
 				require.Equal(t, Result{Inserted: rows}, got)
-				execute(t, url, c.ddl)
+				servertest.Execute(t, url, c.ddl)
 				s.memory.upserts = countdown{} // the next batch is the first of its kind
 				if !c.held {
 					got, err := s.NewWriter().Write(t.Context(), batch)
@@ -76,8 +76,8 @@ func TestWriter_StoresNothingTwiceWithoutTheIndex(t *testing.T) {
 				require.Equal(t, Schema, Classify(why))
 				require.Regexp(t, `SQLSTATE (42P10|55000)`, why.Error())
 				require.Equal(t, fmt.Sprint(rows), count(t, url))
-				execute(t, url, `ALTER TABLE positions DROP CONSTRAINT IF EXISTS positions_device_id_ts_key; CREATE UNIQUE INDEX ON positions (device_id, ts)`)
-				require.Equal(t, Result{Unchanged: rows}, within(t, written))
+				servertest.Execute(t, url, `ALTER TABLE positions DROP CONSTRAINT IF EXISTS positions_device_id_ts_key; CREATE UNIQUE INDEX ON positions (device_id, ts)`)
+				require.Equal(t, Result{Unchanged: rows}, servertest.Within(t, written))
 				require.Equal(t, fmt.Sprint(rows), count(t, url))
 			})
 		}
@@ -89,7 +89,7 @@ func TestWriter_StoresNothingTwiceWithoutTheIndex(t *testing.T) {
 func TestWriter_StoresWhereCopyAloneIsRefused(t *testing.T) {
 	url := plain(t, servertest.Database(t))
 	through := role(t, url, "")
-	execute(t, url, `GRANT SELECT, INSERT, UPDATE ON positions TO PUBLIC; ALTER TABLE positions ENABLE ROW LEVEL SECURITY;
+	servertest.Execute(t, url, `GRANT SELECT, INSERT, UPDATE ON positions TO PUBLIC; ALTER TABLE positions ENABLE ROW LEVEL SECURITY;
 		CREATE POLICY everything ON positions USING (TRUE) WITH CHECK (TRUE)`)
 	var paths []string
 	s := open(t, through, Options{Events: Events{
@@ -127,8 +127,8 @@ func TestWriter_ParksWhatIsNotThere(t *testing.T) {
 		for _, rows := range []int{3, maxInserted + 1} {
 			for _, redelivered := range []bool{false, true} {
 				t.Run(fmt.Sprint(name, " ", rows, " ", redelivered), func(t *testing.T) {
-					url := migrated(t)
-					execute(t, url, ddl)
+					url := servertest.Migrated(t)
+					servertest.Execute(t, url, ddl)
 					w := open(t, url, Options{}).NewWriter()
 					batch := Batch{Positions: devices(rows), Redelivered: redelivered}
 					for _, want := range []Result{{Inserted: rows - 1}, {Unchanged: rows - 1}} {
@@ -149,11 +149,11 @@ func TestWriter_ParksWhatIsNotThere(t *testing.T) {
 					require.NoError(t, err)
 					require.Len(t, got.Parked, 1)
 
-					execute(t, url, `DROP TRIGGER spoil ON positions`)
+					servertest.Execute(t, url, `DROP TRIGGER spoil ON positions`)
 					got, err = w.Write(t.Context(), parked)
 					require.NoError(t, err)
 					require.Equal(t, Result{Inserted: 1}, got)
-					require.Equal(t, []string{"1"}, ask(t, url, `SELECT count(*)::text FROM positions WHERE device_id = 'd001'`))
+					require.Equal(t, []string{"1"}, servertest.Ask(t, url, `SELECT count(*)::text FROM positions WHERE device_id = 'd001'`))
 				})
 			}
 		}
@@ -215,11 +215,11 @@ func TestWriter_SpendsLittleOnABatchOfWhichEveryRowFails(t *testing.T) {
 		r, _ := s.NewWriter().Write(t.Context(), Batch{Positions: devices(rows)})
 		written <- r
 	}()
-	within(t, trouble)
+	servertest.Within(t, trouble)
 	require.Less(t, attempts.Load(), int64(50))
 	require.Equal(t, "0", count(t, url))
-	execute(t, url, `DROP TRIGGER refuse ON positions`)
-	require.Equal(t, rows, within(t, written).Inserted)
+	servertest.Execute(t, url, `DROP TRIGGER refuse ON positions`)
+	require.Equal(t, rows, servertest.Within(t, written).Inserted)
 	require.Equal(t, fmt.Sprint(rows), count(t, url))
 }
 
@@ -238,7 +238,7 @@ func TestWriter_HoldsWhatASchemaRejectsAltogether(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := plain(t, servertest.Database(t))
-			execute(t, url, c.spoil)
+			servertest.Execute(t, url, c.spoil)
 			s, trouble := openTold(t, url)
 			w := s.NewWriter()
 			var parked []position.Position
@@ -275,8 +275,8 @@ func TestWriter_HoldsWhatASchemaRejectsAltogether(t *testing.T) {
 			}
 			require.LessOrEqual(t, len(parked), maxUnprovenRejected)
 			require.False(t, s.Healthy())
-			execute(t, url, c.fix)
-			require.Equal(t, Result{Inserted: 100}, within(t, held))
+			servertest.Execute(t, url, c.fix)
+			require.Equal(t, Result{Inserted: 100}, servertest.Within(t, held))
 			if len(parked) > 0 {
 				got := writeAll(t, w, parked) // as fresh rows
 				require.Equal(t, Result{Inserted: len(parked)}, got)
@@ -289,7 +289,7 @@ func TestWriter_HoldsWhatASchemaRejectsAltogether(t *testing.T) {
 // One device of which every row is bad, or one batch, is no fault of the schema.
 func TestWriter_RejectsADeviceOfWhichEveryRowIsBad(t *testing.T) {
 	url := plain(t, servertest.Database(t))
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 	s, _ := openWithClock(t, url, Options{})
 	w := s.NewWriter()
 	for second := range 3 {
@@ -328,7 +328,7 @@ func TestWriter_RejectsADeviceOfWhichEveryRowIsBad(t *testing.T) {
 // A batch of many days: the live rows are stored at once, the further days are parked, and are stored in transactions
 // of few days each. Days that are known are not parked again.
 func TestWriter_StoresLiveDaysFirst(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	type commit struct {
 		rows int
 	}

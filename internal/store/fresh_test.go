@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
+	"processor/internal/servertest"
 )
 
 // Batch.Fresh is true of what was certainly not there before: of every new row by COPY and plain insert, also
@@ -13,8 +14,8 @@ import (
 func TestWriter_SaysWhatIsFresh(t *testing.T) {
 	const many = 600 // more than go by the plain insert
 	for _, n := range []int{3, many} {
-		url := migrated(t)
-		execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+		url := servertest.Migrated(t)
+		servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 		write := func(b Batch) (fresh int, flags []bool, r Result) {
 			b.Fresh = make([]bool, len(b.Positions))
 			s := open(t, url, Options{}) // a new one, which remembers no duplicates

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
+	"processor/internal/servertest"
 )
 
 // FuzzWriter: whatever Decode accepts, PostgreSQL stores, by COPY and by upsert.
@@ -27,7 +28,7 @@ func FuzzWriter(f *testing.F) {
 		f.Add([]byte(`{"device_id":"d","timestamp":"9999-12-31T23:59:59.999999999+23:59","latitude":1e-400,"longitude":180,"altitude":0,` +
 			`"angle":0,"speed":0,"satellites":0,"priority":0,"attributes":` + attributes + `}`))
 	}
-	url := migrated(f)
+	url := servertest.Migrated(f)
 	w := open(f, url, Options{}).NewWriter()
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		var d position.Decoder

@@ -26,7 +26,7 @@ func TestWriter_StoresTheRestWhateverTheStateSays(t *testing.T) {
 	for name, cause := range causes {
 		t.Run(name, func(t *testing.T) {
 			url := plain(t, servertest.Database(t))
-			execute(t, url, some(cause))
+			servertest.Execute(t, url, some(cause))
 			s, trouble := openTold(t, url)
 			w := s.NewWriter()
 			batch := func(n int) (batch []position.Position) {
@@ -64,7 +64,7 @@ func TestWriter_StoresTheRestWhateverTheStateSays(t *testing.T) {
 func TestWriter_RejectsNothingForASchemaCorrectedMeanwhile(t *testing.T) {
 	url := plain(t, servertest.Database(t))
 	// The constraint ends by itself after some refusals: it stands for a person who drops it then.
-	execute(t, url, `CREATE SEQUENCE refused; CREATE FUNCTION impossible(real) RETURNS boolean LANGUAGE sql AS 'SELECT nextval(''refused'') > 150';
+	servertest.Execute(t, url, `CREATE SEQUENCE refused; CREATE FUNCTION impossible(real) RETURNS boolean LANGUAGE sql AS 'SELECT nextval(''refused'') > 150';
 		ALTER TABLE positions ADD CONSTRAINT impossible CHECK (impossible(speed))`)
 	s := open(t, url, Options{})
 	batch := devices(300)

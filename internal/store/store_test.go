@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
+	"processor/internal/servertest"
 )
 
 func TestCheckURL_RefusesWhatLosesTypes(t *testing.T) {
@@ -22,11 +23,11 @@ func TestCheckURL_RefusesWhatLosesTypes(t *testing.T) {
 
 func TestStore_RefusesModesThatLoseTypes(t *testing.T) {
 	for _, mode := range []string{"exec", "simple_protocol"} {
-		_, err := Open(t.Context(), with(t, "postgres://u:secret@localhost/d", "default_query_exec_mode", mode), Options{})
+		_, err := Open(t.Context(), servertest.WithParameter(t, "postgres://u:secret@localhost/d", "default_query_exec_mode", mode), Options{})
 		require.ErrorContains(t, err, "use cache_describe")
 		require.NotContains(t, err.Error(), "secret")
 	}
-	url := with(t, migrated(t), "default_query_exec_mode", "cache_describe")
+	url := servertest.WithParameter(t, servertest.Migrated(t), "default_query_exec_mode", "cache_describe")
 	w := open(t, url, Options{}).NewWriter()
 	for _, want := range []Result{{Inserted: 1}, {Unchanged: 1}} {
 		got, err := w.Write(t.Context(), Batch{Positions: []position.Position{at("a", 1, 1, `{"x": 1}`)}, Redelivered: true})

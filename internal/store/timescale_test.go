@@ -55,13 +55,13 @@ func TestWriter_StoresTheRestBesideAChunkThatRefuses(t *testing.T) {
 		"trigger, redelivered": {trigger("P0001"), trigger("P0001"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			url := migrated(t)
-			execute(t, url, old)
+			url := servertest.Migrated(t)
+			servertest.Execute(t, url, old)
 			how := c.plain
 			if servertest.HasTimescaleDB(t) {
 				how = c.timescaleDB
 			}
-			execute(t, url, how.cause)
+			servertest.Execute(t, url, how.cause)
 			s, _ := openWithClock(t, url, Options{})
 			w := s.NewWriter()
 			var parked []position.Position
@@ -93,7 +93,7 @@ func TestWriter_StoresTheRestBesideAChunkThatRefuses(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, again.Parked, rounds*bad)
 
-			execute(t, url, how.end)
+			servertest.Execute(t, url, how.end)
 			got, err := s.NewWriter().Write(t.Context(), Batch{Positions: parked, Parked: true})
 			require.NoError(t, err)
 			if c.there {
@@ -101,7 +101,7 @@ func TestWriter_StoresTheRestBesideAChunkThatRefuses(t *testing.T) {
 			} else {
 				require.Equal(t, Result{Inserted: rounds * bad}, got)
 			}
-			require.Equal(t, []string{fmt.Sprint(rounds * bad)}, ask(t, url, `SELECT count(*)::text FROM positions WHERE device_id = 'aa' AND attributes = '{"late": true}'`))
+			require.Equal(t, []string{fmt.Sprint(rounds * bad)}, servertest.Ask(t, url, `SELECT count(*)::text FROM positions WHERE device_id = 'aa' AND attributes = '{"late": true}'`))
 			require.Equal(t, fmt.Sprint(1000+rounds*good+got.Inserted), count(t, url))
 		})
 	}

@@ -79,22 +79,22 @@ func TestWriter_CountsAndMerges(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			url := migrated(t)
+			url := servertest.Migrated(t)
 			w := open(t, url, Options{}).NewWriter()
-			require.Empty(t, ask(t, url, allRows))
+			require.Empty(t, servertest.Ask(t, url, allRows))
 			for _, write := range c.writes {
 				got, err := w.Write(t.Context(), Batch{Positions: write.batch})
 				require.NoError(t, err)
 				require.Equal(t, write.want, got)
 			}
-			require.Equal(t, c.rows, append([]string{}, ask(t, url, allRows)...))
+			require.Equal(t, c.rows, append([]string{}, servertest.Ask(t, url, allRows)...))
 		})
 	}
 }
 
 // Any redelivery, in any order, leaves the same rows.
 func TestWriter_IsIdempotentInAnyOrder(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	w := open(t, url, Options{}).NewWriter()
 	var batch []position.Position
 	for i := range 200 {
@@ -102,7 +102,7 @@ func TestWriter_IsIdempotentInAnyOrder(t *testing.T) {
 	}
 	_, err := w.Write(t.Context(), Batch{Positions: batch})
 	require.NoError(t, err)
-	before := ask(t, url, allRows)
+	before := servertest.Ask(t, url, allRows)
 	for range 3 {
 		slices.Reverse(batch)
 		for part := range slices.Chunk(batch, 70) {
@@ -111,13 +111,13 @@ func TestWriter_IsIdempotentInAnyOrder(t *testing.T) {
 			require.Equal(t, Result{Unchanged: len(part)}, got)
 		}
 	}
-	require.Equal(t, before, ask(t, url, allRows))
+	require.Equal(t, before, servertest.Ask(t, url, allRows))
 }
 
 // Fresh batches go by COPY. A key that is there fails it as a whole and leaves nothing behind;
 // the same rows go by upsert, are counted once, and COPY comes back after a while.
 func TestWriter_CopiesUntilAKeyIsThere(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	var paths []string
 	w := open(t, url, Options{Events: Events{Wrote: func(path string, rows int, _ time.Duration) {
 		paths = append(paths, fmt.Sprint(path, " ", rows))
@@ -138,10 +138,10 @@ func TestWriter_CopiesUntilAKeyIsThere(t *testing.T) {
 	require.Equal(t, Result{Inserted: 1, Merged: 1}, write(false, at("r", 1, 1, `{}`), at("r", 1, 1, `{"x": 1}`)))
 	require.Equal(t, []string{"upsert 2"}, paths, "neither are repeats of a key")
 
-	before := ask(t, url, allRows)
+	before := servertest.Ask(t, url, allRows)
 	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, write(false, fresh(), at("d1", 1, 1, `{}`)))
 	require.Equal(t, []string{"upsert 2"}, paths)
-	require.Len(t, ask(t, url, allRows), len(before)+1)
+	require.Len(t, servertest.Ask(t, url, allRows), len(before)+1)
 	for range minUpserts {
 		write(false, fresh())
 		require.Equal(t, []string{"upsert 1"}, paths)
@@ -166,8 +166,8 @@ func TestMemory_PaysLessAndLessForAReplay(t *testing.T) {
 }
 
 func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 	failed := map[Class]int{}
 	w := open(t, url, Options{Events: Events{Failed: func(c Class) { failed[c]++ }}}).NewWriter()
 	var batch []position.Position
@@ -185,7 +185,7 @@ func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
 	require.Equal(t, 63, got.Rejected[1].Index)
 	require.Equal(t, "23514", got.Rejected[0].SQLState)
 	require.Contains(t, got.Rejected[0].Detail(), "plausible")
-	require.Len(t, ask(t, url, allRows), 98)
+	require.Len(t, servertest.Ask(t, url, allRows), 98)
 	require.Positive(t, failed[BadRow])
 	require.Len(t, failed, 1, "nothing but bad rows was met")
 }
@@ -193,8 +193,8 @@ func TestWriter_RejectsTheBadRowsAlone(t *testing.T) {
 // In a part of a batch the bad rows are found in one transaction: each commit waits for the disk.
 // The rows beside them are counted as they are, also those that were there.
 func TestWriter_FindsBadRowsInOneTransaction(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 	var commits []string
 	w := open(t, url, Options{Events: Events{Wrote: func(path string, rows int, _ time.Duration) {
 		commits = append(commits, fmt.Sprint(path, " ", rows))
@@ -213,14 +213,14 @@ func TestWriter_FindsBadRowsInOneTransaction(t *testing.T) {
 	require.Equal(t, []int{3, 4, 39}, rejected(got))
 	require.Equal(t, []int{35, 1, 1}, []int{got.Inserted, got.Merged, got.Unchanged})
 	require.Equal(t, []string{"upsert 37"}, commits)
-	require.Equal(t, []string{"37"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+	require.Equal(t, []string{"37"}, servertest.Ask(t, url, `SELECT count(*)::text FROM positions`))
 }
 
 // The server sends the rows' results before it commits: an error of the commit itself must not
 // pass for success, or entries would be acknowledged that are no rows.
 func TestWriter_CommitFailureIsNoSuccess(t *testing.T) {
 	url := plain(t, servertest.Database(t)) // a hypertable takes no constraint triggers
-	execute(t, url, `
+	servertest.Execute(t, url, `
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			IF NEW.speed = 13 THEN RAISE EXCEPTION 'not thirteen' USING ERRCODE = 'check_violation'; END IF;
@@ -235,14 +235,14 @@ func TestWriter_CommitFailureIsNoSuccess(t *testing.T) {
 	require.Equal(t, 2, got.Inserted)
 	require.Len(t, got.Rejected, 1)
 	require.Equal(t, 1, got.Rejected[0].Index)
-	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`, `c 12:00:01 1.5 2 {}`}, ask(t, url, allRows))
+	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`, `c 12:00:01 1.5 2 {}`}, servertest.Ask(t, url, allRows))
 }
 
 // When the schema is wrong the batch is held, the trouble is told once with its hint, and the
 // batch lands as soon as somebody fixed it.
 func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions RENAME COLUMN speed TO velocity`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions RENAME COLUMN speed TO velocity`)
 	failures := make(chan Class, 1000)
 	trouble := make(chan error, 1000)
 	w := open(t, url, Options{Events: Events{
@@ -256,23 +256,23 @@ func TestWriter_HoldsTheBatchWhileTheSchemaIsWrong(t *testing.T) {
 		written <- r
 	}()
 	for range 2 { // it is tried again, not given up
-		require.Equal(t, Schema, within(t, failures))
+		require.Equal(t, Schema, servertest.Within(t, failures))
 	}
-	err := within(t, trouble)
+	err := servertest.Within(t, trouble)
 	require.Contains(t, err.Error(), "Fix: bring the column of positions back")
-	execute(t, url, `ALTER TABLE positions RENAME COLUMN velocity TO speed`)
-	require.Equal(t, Result{Inserted: 1}, within(t, written))
+	servertest.Execute(t, url, `ALTER TABLE positions RENAME COLUMN velocity TO speed`)
+	require.Equal(t, Result{Inserted: 1}, servertest.Within(t, written))
 	for err != nil {
-		err = within(t, trouble)
+		err = servertest.Within(t, trouble)
 	}
-	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
+	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`}, servertest.Ask(t, url, allRows))
 }
 
 // After a bad row batches are tried part by part from the start for a while, so that the next bad row
 // costs less: the first part in a transaction of its own, all others in one.
 func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 	var commits []string
 	failed := 0
 	w := open(t, url, Options{Events: Events{
@@ -317,8 +317,8 @@ func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 
 // Where COPY meets a row that is there already, the search goes on by upsert.
 func TestWriter_FindsBadRowsAmongRowsThatAreThere(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 	w := open(t, url, Options{}).NewWriter()
 	batch := devices(100)
 	got, err := w.Write(t.Context(), Batch{Positions: batch[60:61]})
@@ -336,13 +336,13 @@ func TestWriter_FindsBadRowsAmongRowsThatAreThere(t *testing.T) {
 		require.Equal(t, "23514", got.Rejected[i].SQLState)
 		require.Equal(t, "plausible", got.Rejected[i].Constraint)
 	}
-	require.Len(t, ask(t, url, allRows), 98)
+	require.Len(t, servertest.Ask(t, url, allRows), 98)
 }
 
 // A batch of nothing but bad rows is no transaction that outlasts the write timeout.
 func TestWriter_DividesWhereManyRowsAreBad(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 	var commits []string
 	w := open(t, url, Options{Events: Events{
 		Wrote:         func(path string, rows int, _ time.Duration) { commits = append(commits, fmt.Sprint(path, " ", rows)) },
@@ -363,13 +363,13 @@ func TestWriter_DividesWhereManyRowsAreBad(t *testing.T) {
 		require.Equal(t, i, got.Rejected[i].Index)
 	}
 	require.Equal(t, []string{"insert 7", "insert 18", "insert 18", "insert 18", "insert 14"}, commits, "in eighths")
-	require.Len(t, ask(t, url, allRows), 160-bad)
+	require.Len(t, servertest.Ask(t, url, allRows), 160-bad)
 }
 
 // A large batch with bad rows is no transaction without bounds either.
 func TestWriter_SearchesALargeBatchInSeveralTransactions(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
 	var commits []string
 	w := open(t, url, Options{Events: Events{Wrote: func(path string, rows int, _ time.Duration) {
 		commits = append(commits, fmt.Sprint(path, " ", rows))
@@ -389,12 +389,12 @@ func TestWriter_SearchesALargeBatchInSeveralTransactions(t *testing.T) {
 	require.Equal(t, bad, rejected(got))
 	require.Equal(t, rows-len(bad), got.Inserted)
 	require.Equal(t, []string{"copy 1498", "copy 5000", "copy 4999", "copy 499"}, commits)
-	require.Equal(t, []string{fmt.Sprint(rows - len(bad))}, ask(t, url, `SELECT count(*)::text FROM positions`))
+	require.Equal(t, []string{fmt.Sprint(rows - len(bad))}, servertest.Ask(t, url, `SELECT count(*)::text FROM positions`))
 }
 
 // raise is what somebody's trigger does to the rows that match.
 func raise(t testing.TB, url, condition, state string) {
-	execute(t, url, fmt.Sprintf(`
+	servertest.Execute(t, url, fmt.Sprintf(`
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			IF %s THEN RAISE EXCEPTION 'too much' USING ERRCODE = '%s'; END IF;
@@ -422,7 +422,7 @@ func devices(n int) (batch []position.Position) {
 func TestWriter_ParksARowThatFailsByItself(t *testing.T) {
 	for class, state := range map[Class]string{Limit: "57014", Unexpected: "P0001"} {
 		t.Run(string(class), func(t *testing.T) {
-			url := migrated(t)
+			url := servertest.Migrated(t)
 			raise(t, url, `NEW.device_id IN ('d000', 'd150')`, state)
 			w := open(t, url, Options{}).NewWriter()
 
@@ -436,9 +436,9 @@ func TestWriter_ParksARowThatFailsByItself(t *testing.T) {
 				require.Equal(t, class, Classify(got.Parked[i].Err))
 			}
 			require.True(t, w.store.Healthy(), "nothing is wrong with the server")
-			require.Equal(t, []string{"198"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+			require.Equal(t, []string{"198"}, servertest.Ask(t, url, `SELECT count(*)::text FROM positions`))
 
-			execute(t, url, `DROP TRIGGER refuse ON positions`)
+			servertest.Execute(t, url, `DROP TRIGGER refuse ON positions`)
 			got, err = w.Write(t.Context(), Batch{Positions: devices(200), Redelivered: true})
 			require.NoError(t, err)
 			require.Equal(t, Result{Inserted: 2, Unchanged: 198}, got)
@@ -451,7 +451,7 @@ func TestWriter_ParksARowThatFailsByItself(t *testing.T) {
 func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 	for class, state := range map[Class]string{Limit: "53200", Unexpected: "XX000"} {
 		t.Run(string(class), func(t *testing.T) {
-			url := migrated(t)
+			url := servertest.Migrated(t)
 			raise(t, url, `TRUE`, state)
 			trouble := make(chan Class, 1000)
 			s := open(t, url, Options{Events: Events{Trouble: func(c Class, err error) {
@@ -465,11 +465,11 @@ func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 				written <- r
 			}()
 			for range 2 {
-				require.Equal(t, class, within(t, trouble))
+				require.Equal(t, class, servertest.Within(t, trouble))
 			}
 			require.False(t, s.Healthy())
-			execute(t, url, `DROP TRIGGER refuse ON positions`)
-			got := within(t, written)
+			servertest.Execute(t, url, `DROP TRIGGER refuse ON positions`)
+			got := servertest.Within(t, written)
 			require.Empty(t, got.Rejected)
 			require.LessOrEqual(t, len(got.Parked), maxUnproven)
 			require.Equal(t, 200, got.Inserted+len(got.Parked))
@@ -480,7 +480,7 @@ func TestWriter_HoldsTheBatchWhereEveryRowFails(t *testing.T) {
 // A last chance ends in a rejection only where the server writes others meanwhile, and never for
 // a limit.
 func TestWriter_LastChance(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	raise(t, url, `NEW.device_id = 'd000'`, "P0001")
 	s, clock := openWithClock(t, url, Options{})
 	w := s.NewWriter()
@@ -508,7 +508,7 @@ func TestWriter_LastChance(t *testing.T) {
 	require.Equal(t, "P0001", got.Rejected[0].SQLState)
 	require.Equal(t, Unexpected, got.Rejected[0].Class)
 
-	execute(t, url, `DROP TRIGGER refuse ON positions; DROP FUNCTION refuse`)
+	servertest.Execute(t, url, `DROP TRIGGER refuse ON positions; DROP FUNCTION refuse`)
 	raise(t, url, `NEW.device_id = 'd000'`, "57014")
 	_, err = s.NewWriter().Write(t.Context(), Batch{Positions: []position.Position{at("another", 1, 1, `{}`)}})
 	require.NoError(t, err)
@@ -522,7 +522,7 @@ func TestWriter_LastChance(t *testing.T) {
 // that do not.
 func TestWriter_CutsABatchThatTakesTooLong(t *testing.T) {
 	url := plain(t, servertest.Database(t)) // a hypertable takes no transition tables
-	execute(t, url, `
+	servertest.Execute(t, url, `
 		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			IF (SELECT count(*) FROM written) > 30 THEN PERFORM pg_sleep(60); END IF;
@@ -536,7 +536,7 @@ func TestWriter_CutsABatchThatTakesTooLong(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 200, got.Inserted+got.Unchanged)
 	require.Empty(t, got.Parked)
-	require.Equal(t, []string{"200"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+	require.Equal(t, []string{"200"}, servertest.Ask(t, url, `SELECT count(*)::text FROM positions`))
 }
 
 // endsWhenAsleep is a clock's limit that ends when a session of the database sleeps, and not otherwise.
@@ -561,7 +561,7 @@ func endsWhenAsleep(t testing.TB, url string) func(context.Context, time.Duratio
 			}
 		}
 	}()
-	t.Cleanup(func() { within(t, ended) })
+	t.Cleanup(func() { servertest.Within(t, ended) })
 	return func(ctx context.Context, _ time.Duration) (context.Context, context.CancelFunc) {
 		ctx, end := context.WithCancelCause(ctx)
 		cancel.Store(&end)
@@ -572,7 +572,7 @@ func endsWhenAsleep(t testing.TB, url string) func(context.Context, time.Duratio
 // A server that became a standby refuses writes on connections that are well otherwise. The next
 // attempt goes over a new one, which may reach the new primary.
 func TestWriter_LeavesAStandby(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	s := open(t, url, Options{})
 	w := s.NewWriter()
 	_, err := w.Write(t.Context(), Batch{Positions: devices(1)})
@@ -608,17 +608,17 @@ func TestWriter_WaitsForAServerThatIsGone(t *testing.T) {
 		written <- r
 	}()
 	for range 3 {
-		require.Equal(t, Unavailable, within(t, failures))
+		require.Equal(t, Unavailable, servertest.Within(t, failures))
 	}
 	require.NoError(t, server.Restart(t.Context()))
-	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, within(t, written))
-	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`, `b 12:00:01 1.5 1 {}`}, ask(t, url, allRows))
+	require.Equal(t, Result{Inserted: 1, Unchanged: 1}, servertest.Within(t, written))
+	require.Equal(t, []string{`a 12:00:01 1.5 1 {}`, `b 12:00:01 1.5 1 {}`}, servertest.Ask(t, url, allRows))
 	s.Close() // before the server stops
 }
 
 func TestWriter_EndsWithItsContext(t *testing.T) {
-	url := migrated(t)
-	execute(t, url, `DROP TABLE positions`)
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, `DROP TABLE positions`)
 	ctx, cancel := context.WithCancel(t.Context())
 	w := open(t, url, Options{Events: Events{Failed: func(Class) { cancel() }}}).NewWriter()
 	got, err := w.Write(ctx, Batch{Positions: []position.Position{at("a", 1, 1, `{}`)}})
@@ -628,7 +628,7 @@ func TestWriter_EndsWithItsContext(t *testing.T) {
 
 // Byte for byte from the payload to SQL: digits through numeric, bytes through bytea.
 func TestWriter_KeepsBigintsAndBuffersExactly(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	var d position.Decoder
 	p, err := d.Decode([]byte(`{"device_id":"a","timestamp":"2026-11-23T12:00:01Z","latitude":1.5,"longitude":0,"altitude":0,` +
 		`"angle":0,"speed":0,"satellites":0,"priority":0,"attributes":{"78":{"__bigint":"18446744073709551615"},` +
@@ -638,7 +638,7 @@ func TestWriter_KeepsBigintsAndBuffersExactly(t *testing.T) {
 	_, err = open(t, url, Options{}).NewWriter().Write(t.Context(), Batch{Positions: []position.Position{p}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"18446744073709551615 -9223372036854775809 9007199254740993 0.1000000000000000055511151231257827 00010203ff <>"},
-		ask(t, url, `SELECT concat_ws(' ',
+		servertest.Ask(t, url, `SELECT concat_ws(' ',
 			(attributes->>'78')::numeric, (attributes->>'79')::numeric, (attributes->>'80')::numeric, (attributes->>'81')::numeric,
 			encode((attributes->>'385')::bytea, 'hex'), '<' || encode((attributes->>'386')::bytea, 'hex') || '>') FROM positions`))
 }
@@ -692,7 +692,7 @@ func corpus(t testing.TB) []corpusRecord {
 
 // 50 real records, six of which share a key.
 func TestWriter_StoresTheCorpus(t *testing.T) {
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	var d position.Decoder
 	var batch []position.Position
 	type key struct {
@@ -711,9 +711,7 @@ func TestWriter_StoresTheCorpus(t *testing.T) {
 	require.Equal(t, 50, got.Inserted+got.Merged+got.Unchanged)
 	require.Equal(t, 45, got.Inserted)
 
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
+	conn := servertest.Connect(t, url)
 	for k, wanted := range expect {
 		// The union in which the first record's values stand.
 		union := wanted[0]
@@ -725,5 +723,5 @@ func TestWriter_StoresTheCorpus(t *testing.T) {
 			`SELECT attributes = $3::jsonb FROM positions WHERE device_id = $1 AND ts = $2`, k.device, k.ts, union).Scan(&equal))
 		require.True(t, equal, "%v: attributes differ from %s", k, union)
 	}
-	require.Equal(t, []string{"45"}, ask(t, url, `SELECT count(*)::text FROM positions`))
+	require.Equal(t, []string{"45"}, servertest.Ask(t, url, `SELECT count(*)::text FROM positions`))
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/position"
+	"processor/internal/servertest"
 )
 
 // counter counts what is written to it.
@@ -32,7 +32,7 @@ func TestWriter_RowsCanBeReadBack(t *testing.T) {
 		"buffers":                array(`{"__buffer_b64":"`+strings.Repeat("AAAA", 1000)+`"}`, 240),
 		"short numbers":          array("1", entry/2-1000),
 	}
-	url := migrated(t)
+	url := servertest.Migrated(t)
 	w := open(t, url, Options{}).NewWriter()
 	var d position.Decoder
 	for name, bag := range bags {
@@ -46,10 +46,8 @@ func TestWriter_RowsCanBeReadBack(t *testing.T) {
 		require.Empty(t, r.Rejected, name)
 	}
 
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	_, err = conn.Exec(t.Context(), "SET work_mem = '4MB'")
+	conn := servertest.Connect(t, url)
+	_, err := conn.Exec(t.Context(), "SET work_mem = '4MB'")
 	require.NoError(t, err)
 	rows, err := conn.Query(t.Context(), "SELECT * FROM positions", pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
