@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/deadletter"
+	"processor/internal/servertest"
 	"processor/internal/stream"
 )
 
@@ -130,7 +131,7 @@ func TestDlqReplay_GoesThroughTheWorker(t *testing.T) {
 	require.Equal(t, r.before[2:], r.dead())
 
 	stop := r.work()
-	r.eventually(func() bool { return len(r.rows()) == 1 && len(r.dead()) == 2 })
+	servertest.Until(r.t, "one row and two dead letters", func() bool { return len(r.rows()) == 1 && len(r.dead()) == 2 })
 	stop()
 	require.Equal(t, []string{`two 54.5 {"78": 12345678901234567890}`}, r.rows())
 	again := r.dead()

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/observe"
-	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/stream"
 )
@@ -30,15 +27,11 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{t: t, stream: servertest.StreamName(t), database: servertest.Database(t)}
+	r := &rig{t: t, stream: servertest.StreamName(t), database: servertest.Migrated(t)}
 	var err error
 	r.client, err = stream.Connect(servertest.Redis(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.client.Close()) })
-	if servertest.HasTimescaleDB(t) {
-		r.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
-	}
-	require.NoError(t, schema.MigrateUp(t.Context(), r.database))
 	t.Setenv("REDIS_URL", servertest.Redis(t))
 	t.Setenv("DATABASE_URL", r.database)
 	t.Setenv("REDIS_STREAM", r.stream)
@@ -71,28 +64,14 @@ func (r *rig) work() (stop func()) {
 	}
 }
 
-// eventually waits for a state, with a deadline.
-func (r *rig) eventually(holds func() bool) {
-	require.Eventually(r.t, holds, time.Minute, 10*time.Millisecond)
-}
-
 func (r *rig) sql(statement string) {
-	conn, err := pgx.Connect(r.t.Context(), r.database)
-	require.NoError(r.t, err)
-	defer conn.Close(context.WithoutCancel(r.t.Context()))
-	_, err = conn.Exec(r.t.Context(), statement)
-	require.NoError(r.t, err)
+	r.t.Helper()
+	servertest.Execute(r.t, r.database, statement)
 }
 
 func (r *rig) rows() []string {
-	conn, err := pgx.Connect(r.t.Context(), r.database)
-	require.NoError(r.t, err)
-	defer conn.Close(context.WithoutCancel(r.t.Context()))
-	rows, err := conn.Query(r.t.Context(), "SELECT concat_ws(' ', device_id, latitude, attributes) FROM positions ORDER BY device_id, ts")
-	require.NoError(r.t, err)
-	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(r.t, err)
-	return texts
+	r.t.Helper()
+	return servertest.Ask(r.t, r.database, "SELECT concat_ws(' ', device_id, latitude, attributes) FROM positions ORDER BY device_id, ts")
 }
 
 func (r *rig) source() []string { return r.entries(r.stream) }

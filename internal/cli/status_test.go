@@ -42,7 +42,7 @@ func TestStatus_ShowsEverything(t *testing.T) {
 	r.add(goodPayload)
 	r.add(badPayload)
 	stop := r.work()
-	r.eventually(func() bool { return len(r.rows()) == 1 && len(r.dead()) == 1 })
+	servertest.Until(r.t, "one row and one dead letter", func() bool { return len(r.rows()) == 1 && len(r.dead()) == 1 })
 	stop()
 	// Two more that nobody has finished, and one that nobody has read.
 	for range 3 {

@@ -11,13 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/inspect"
 	"processor/internal/sandbox"
-	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/store"
 	"processor/internal/stream"
@@ -260,12 +258,8 @@ func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
 	f.put("*", NotJSON, "ts", "1")
 	f.put("*", TimestampOutOfWindow, "payload", strings.Replace(fmt.Sprintf(good, 5), "2025-06", "1970-01", 1))
 
-	url := servertest.Database(t)
-	if servertest.HasTimescaleDB(t) {
-		execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-	}
-	require.NoError(t, schema.MigrateUp(t.Context(), url))
-	execute(t, url, "ALTER TABLE positions ADD CHECK (speed < 300)")
+	url := servertest.Migrated(t)
+	servertest.Execute(t, url, "ALTER TABLE positions ADD CHECK (speed < 300)")
 	database, err := inspect.Connect(t.Context(), url)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, database.Close(context.WithoutCancel(t.Context()))) }()
@@ -299,7 +293,7 @@ func TestTrial_SaysWhatReplayWouldDo(t *testing.T) {
 	require.Equal(t, before, f.dead())
 	require.Empty(t, f.source())
 
-	execute(t, url, "DROP TABLE positions")
+	servertest.Execute(t, url, "DROP TABLE positions")
 	page := f.choose(Filter{})[0]
 	trial := Trial{Database: database}
 	_, err = trial.Try(t.Context(), &page[0])
@@ -314,12 +308,4 @@ func TestWindow_Outside(t *testing.T) {
 	require.Equal(t, "2026-11-23T10:59:59Z is older than --max-age 1h0m0s", w.Outside(now, now.Add(-time.Hour-time.Second)))
 	require.Equal(t, "2026-11-23T12:01:01Z is further ahead than --max-future 1m0s", w.Outside(now, now.Add(time.Minute+time.Second)))
 	require.Empty(t, Window{}.Outside(now, now.AddDate(-500, 0, 0)), "0 is no bound")
-}
-
-func execute(t *testing.T, url, statement string) {
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	_, err = conn.Exec(t.Context(), statement)
-	require.NoError(t, err)
 }

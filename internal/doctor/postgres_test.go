@@ -3,7 +3,6 @@ package doctor
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -26,33 +25,6 @@ import (
 	"processor/internal/servertest"
 )
 
-func migrated(t *testing.T) string {
-	databaseURL := servertest.Database(t)
-	if servertest.HasTimescaleDB(t) {
-		execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-	}
-	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
-	return databaseURL
-}
-
-func execute(t *testing.T, databaseURL string, statements ...string) {
-	conn, err := pgx.Connect(t.Context(), databaseURL)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	for _, s := range statements {
-		_, err := conn.Exec(t.Context(), s)
-		require.NoError(t, err, s)
-	}
-}
-
-func ask(t *testing.T, databaseURL, query string) (value string) {
-	conn, err := pgx.Connect(t.Context(), databaseURL)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	require.NoError(t, conn.QueryRow(t.Context(), query).Scan(&value))
-	return value
-}
-
 func check(t *testing.T, databaseURL string) []string {
 	return summary(Postgres(t.Context(), databaseURL))
 }
@@ -67,18 +39,18 @@ func edit(t *testing.T, databaseURL string, change func(u *url.URL, query url.Va
 }
 
 func TestPostgres_IsContentWithWhatTheMigrationsMake(t *testing.T) {
-	databaseURL := migrated(t)
-	role := ask(t, databaseURL, "SELECT current_user")
+	databaseURL := servertest.Migrated(t)
+	role := servertest.Ask(t, databaseURL, "SELECT current_user")[0]
 	want := []string{
-		fmt.Sprintf("ok connection: answers: database %s as role %s", ask(t, databaseURL, "SELECT current_database()"), role),
-		"ok version: PostgreSQL " + ask(t, databaseURL, "SHOW server_version"),
+		fmt.Sprintf("ok connection: answers: database %s as role %s", servertest.Ask(t, databaseURL, "SELECT current_database()")[0], role),
+		"ok version: PostgreSQL " + servertest.Ask(t, databaseURL, "SHOW server_version")[0],
 		"ok writable: takes writes",
 		"ok durability: synchronous_commit on",
 		"ok pooler: none in between",
 		"ok columns: all 10 are there, with the right types",
 	}
 	if servertest.HasTimescaleDB(t) {
-		version := ask(t, databaseURL, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+		version := servertest.Ask(t, databaseURL, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")[0]
 		want = append(want, "ok timescaledb: TimescaleDB "+version, "ok hypertable: positions is a hypertable")
 	} else {
 		want = append(want, "warning hypertable: positions is a plain table: no chunks, no compression, no retention by chunk; processor.allow_plain_table allows it. Fix: none if that is meant")
@@ -93,7 +65,7 @@ func TestPostgres_IsContentWithWhatTheMigrationsMake(t *testing.T) {
 
 func TestPostgres_KnowsARealHypertable(t *testing.T) {
 	databaseURL := servertest.TimescaleDB(t)
-	execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+	servertest.Execute(t, databaseURL, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	found := check(t, databaseURL)
 	require.Contains(t, found, "ok hypertable: positions is a hypertable")
@@ -168,9 +140,9 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 			before := check(t, databaseURL)
-			names := strings.NewReplacer(":database", ask(t, databaseURL, "SELECT current_database()"), ":role", ask(t, databaseURL, "SELECT current_user"))
+			names := strings.NewReplacer(":database", servertest.Ask(t, databaseURL, "SELECT current_database()")[0], ":role", servertest.Ask(t, databaseURL, "SELECT current_user")[0])
 			for _, s := range c.statements {
-				execute(t, databaseURL, names.Replace(s))
+				servertest.Execute(t, databaseURL, names.Replace(s))
 			}
 			for i := range c.want {
 				c.want[i] = names.Replace(c.want[i])
@@ -191,10 +163,10 @@ func TestPostgres_RefusesAPlainTableThatNobodyAskedFor(t *testing.T) {
 }
 
 func TestPostgres_ChecksRights(t *testing.T) {
-	databaseURL := migrated(t)
+	databaseURL := servertest.Migrated(t)
 	role := "doctor_" + strings.ToLower(rand.Text())
-	execute(t, databaseURL, "CREATE ROLE "+role+" LOGIN PASSWORD 'topsecret'", "GRANT SELECT, INSERT ON positions TO "+role)
-	defer execute(t, databaseURL, "DROP OWNED BY "+role, "DROP ROLE "+role)
+	servertest.Execute(t, databaseURL, "CREATE ROLE "+role+" LOGIN PASSWORD 'topsecret'", "GRANT SELECT, INSERT ON positions TO "+role)
+	defer servertest.Execute(t, databaseURL, "DROP OWNED BY "+role, "DROP ROLE "+role)
 	limited := edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.User = url.UserPassword(role, "topsecret") })
 
 	found := check(t, limited)
@@ -202,13 +174,13 @@ func TestPostgres_ChecksRights(t *testing.T) {
 	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Fix: give role %s the right SELECT on processor_schema_migrations`, role))
 	require.Contains(t, found, "ok primary key: (device_id, ts)")
 
-	execute(t, databaseURL, "GRANT UPDATE ON positions TO "+role, "GRANT SELECT ON processor_schema_migrations TO "+role)
+	servertest.Execute(t, databaseURL, "GRANT UPDATE ON positions TO "+role, "GRANT SELECT ON processor_schema_migrations TO "+role)
 	require.NotContains(t, strings.Join(check(t, limited), "\n"), "failed")
 }
 
 func TestPostgres_KnowsAStandby(t *testing.T) {
 	server := servertest.NewPostgres(t)
-	directory := ask(t, server.URL("postgres"), "SHOW data_directory")
+	directory := servertest.Ask(t, server.URL("postgres"), "SHOW data_directory")[0]
 	require.NoError(t, os.WriteFile(filepath.Join(directory, "standby.signal"), nil, 0o644))
 	require.NoError(t, server.Restart(t.Context()))
 	require.Contains(t, check(t, server.URL("postgres")),
@@ -239,7 +211,7 @@ func TestPostgres_SaysWhyItCannotConnect(t *testing.T) {
 }
 
 func TestPostgres_KnowsTheModeOfAPooler(t *testing.T) {
-	databaseURL := edit(t, migrated(t), func(_ *url.URL, query url.Values) { query.Del("options") })
+	databaseURL := edit(t, servertest.Migrated(t), func(_ *url.URL, query url.Values) { query.Del("options") })
 	const migrate = "; processor migrate needs a connection without it"
 	cases := map[string]struct {
 		config   string
@@ -278,7 +250,7 @@ func TestPostgres_KnowsTheModeOfAPooler(t *testing.T) {
 }
 
 func TestPostgres_RefusesWaysOfSendingThatLoseAttributes(t *testing.T) {
-	databaseURL := migrated(t)
+	databaseURL := servertest.Migrated(t)
 	for _, mode := range []string{"exec", "simple_protocol"} {
 		found := check(t, edit(t, databaseURL, func(_ *url.URL, query url.Values) { query.Set("default_query_exec_mode", mode) }))
 		require.Contains(t, found, "failed statements: default_query_exec_mode="+mode+" cannot send attributes: every row would be rejected. "+
@@ -346,7 +318,7 @@ auth_type = any
 
 func TestPostgres_FindsAnotherEncoding(t *testing.T) {
 	server := servertest.NewPostgres(t)
-	execute(t, server.URL("postgres"),
+	servertest.Execute(t, server.URL("postgres"),
 		"CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
 		"CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
 	require.Contains(t, check(t, server.URL("latin")), "failed encoding: the database has the encoding LATIN1, which lacks most characters: positions with others would become dead letters. Fix: a database with the encoding UTF8")
@@ -359,7 +331,7 @@ func TestPostgres_LooksAtTheChunks(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
 	before := check(t, databaseURL)
-	execute(t, databaseURL,
+	servertest.Execute(t, databaseURL,
 		"CREATE TABLE whole (LIKE positions INCLUDING INDEXES) INHERITS (positions)",
 		"CREATE UNLOGGED TABLE volatile (LIKE positions INCLUDING INDEXES) INHERITS (positions)",
 		"CREATE TABLE keyless () INHERITS (positions)")

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/pipeline"
+	"processor/internal/servertest"
 )
 
 // told collects what a listener is told.
@@ -57,15 +58,15 @@ func TestService_TellsListenersOfCommittedRows(t *testing.T) {
 
 	listener := &told{}
 	s, stop := r.startWith(map[string]pipeline.Listener{"told": listener, "panics": panics{}})
-	r.eventually("all decided", func() bool { l := s.Ledger.Snapshot(); return l.Inserted == 1300 && l.DeadLettered == 1 })
-	r.eventually("all told", func() bool { fresh, again := listener.counts(); return len(fresh)+len(again) == 1300 })
+	servertest.Until(r.t, "all decided", func() bool { l := s.Ledger.Snapshot(); return l.Inserted == 1300 && l.DeadLettered == 1 })
+	servertest.Until(r.t, "all told", func() bool { fresh, again := listener.counts(); return len(fresh)+len(again) == 1300 })
 	fresh, again := listener.counts()
 	require.Len(t, fresh, 1200)
 	require.Len(t, again, 100)
 
 	require.NoError(t, r.client.XGroupSetID(t.Context(), r.stream, r.config.Group, "0").Err())
-	r.eventually("all are there already", func() bool { return s.Ledger.Snapshot().Unchanged >= 1300 })
-	r.eventually("all told again", func() bool { _, again := listener.counts(); return len(again) == 1300 })
+	servertest.Until(r.t, "all are there already", func() bool { return s.Ledger.Snapshot().Unchanged >= 1300 })
+	servertest.Until(r.t, "all told again", func() bool { _, again := listener.counts(); return len(again) == 1300 })
 	stop()
 	fresh, _ = listener.counts()
 	require.Len(t, fresh, 1200)
@@ -84,8 +85,8 @@ func TestService_StopsBesideAListenerThatHangs(t *testing.T) {
 	r.publish(100, 10)
 	goOn, returned := make(chan struct{}), make(chan struct{})
 	s, stop := r.startWith(map[string]pipeline.Listener{"hangs": hangs{goOn, returned}})
-	r.eventually("all committed", func() bool { return s.Ledger.Snapshot().Inserted == 100 })
-	r.eventually("all acknowledged", func() bool { return r.pending() == 0 })
+	servertest.Until(r.t, "all committed", func() bool { return s.Ledger.Snapshot().Inserted == 100 })
+	servertest.Until(r.t, "all acknowledged", func() bool { return r.pending() == 0 })
 	stop()
 	require.Contains(t, r.log.String(), "a listener has not returned; it is left behind")
 	close(goOn)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/observe"
+	"processor/internal/servertest"
 	"processor/internal/stream"
 )
 
@@ -24,7 +25,7 @@ func (r *rig) startAt(level slog.Level) (s *Service, stop func()) {
 	go func() { done <- s.Run(ctx) }()
 	stop = func() {
 		cancel()
-		require.NoError(r.t, within(r.t, done))
+		require.NoError(r.t, servertest.Within(r.t, done))
 	}
 	return s, stop
 }
@@ -50,11 +51,11 @@ func TestService_KeepsMessagesOfTheDatabaseToItself(t *testing.T) {
 			secrets := []string{sent.Device, sent.Latitude.String(), sent.Longitude.String()}
 
 			s, stop := r.startAt(slog.LevelInfo)
-			r.eventually("not ready because of it", func() bool {
+			servertest.Until(r.t, "not ready because of it", func() bool {
 				code, body := r.get(s, "/readyz")
 				return code == 503 && strings.Contains(body, "SQLSTATE "+state)
 			})
-			r.eventually("it is logged", func() bool { return strings.Contains(r.log.String(), "SQLSTATE "+state+", constraint refused") })
+			servertest.Until(r.t, "it is logged", func() bool { return strings.Contains(r.log.String(), "SQLSTATE "+state+", constraint refused") })
 			_, body := r.get(s, "/readyz")
 			stop()
 			for _, secret := range secrets {
@@ -63,7 +64,7 @@ func TestService_KeepsMessagesOfTheDatabaseToItself(t *testing.T) {
 			}
 
 			_, stop = r.startAt(slog.LevelDebug)
-			r.eventually("the message is logged", func() bool {
+			servertest.Until(r.t, "the message is logged", func() bool {
 				return strings.Contains(r.log.String(), "device "+secrets[0]+" is at "+secrets[1]+" "+secrets[2])
 			})
 			stop()
@@ -103,7 +104,7 @@ func TestService_LogsNoValuesOfDeadLetters(t *testing.T) {
 	r.add(refused)
 
 	s, stop := r.startAt(slog.LevelInfo)
-	r.eventually("all is decided", func() bool { return s.Ledger.Snapshot().Read == 30 && s.Ledger.Snapshot().InFlight == 0 })
+	servertest.Until(r.t, "all is decided", func() bool { return s.Ledger.Snapshot().Read == 30 && s.Ledger.Snapshot().InFlight == 0 })
 	stop()
 	require.Equal(t, observe.LedgerSnapshot{Read: 30, Inserted: 20, DeadLettered: 10}, s.Ledger.Snapshot())
 	require.Contains(t, r.log.String(), `"msg":"entries moved to the dead-letter queue"`)
@@ -120,14 +121,14 @@ func TestService_WarnsOfPlainTextToOtherMachines(t *testing.T) {
 		return strings.Count(r.log.String(), `"level":"warn","msg":"connections are not protected by verified TLS"`)
 	}
 	s, stop := r.startAt(slog.LevelInfo)
-	r.eventually("ready", func() bool { code, _ := r.get(s, "/readyz"); return code == 200 })
+	servertest.Until(r.t, "ready", func() bool { code, _ := r.get(s, "/readyz"); return code == 200 })
 	stop()
 	require.Zero(t, warnings(), "nothing leaves this machine")
 
 	r.config.ShutdownTimeout = 0
 	r.config.Redis.URL, r.config.Database.URL = "redis://u:s3cret@cache.invalid", "postgres://u:s3cret@db.invalid/gps?sslmode=require"
 	_, stop = r.startAt(slog.LevelInfo)
-	r.eventually("it is logged", func() bool { return warnings() == 1 })
+	servertest.Until(r.t, "it is logged", func() bool { return warnings() == 1 })
 	stop()
 	require.Contains(t, r.log.String(), `"redis":{"problem":"passwords and positions go to cache.invalid as plain text","hint":"use rediss://`)
 	require.Contains(t, r.log.String(), `"postgres":{"problem":"the certificate of db.invalid is not verified","hint":"add sslmode=verify-full`)

@@ -13,14 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/fleet"
 	"processor/internal/observe"
 	"processor/internal/pipeline"
-	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/stream"
 )
@@ -33,34 +31,11 @@ type rig struct {
 	client redis.UniversalClient
 	config Config
 	stream string
-	log    *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
+	log    *servertest.Log
 }
 
 func newRig(t testing.TB) *rig {
-	url := servertest.Database(t)
-	r := newRigOn(t, servertest.Redis(t), url)
-	if servertest.HasTimescaleDB(t) {
-		r.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
-	}
-	require.NoError(t, schema.MigrateUp(t.Context(), url))
-	return r
+	return newRigOn(t, servertest.Redis(t), servertest.Migrated(t))
 }
 
 func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
@@ -68,7 +43,7 @@ func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
 	client, err := stream.Connect(redisURL)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	return &rig{t: t, client: client, stream: name, log: &lockedBuffer{}, config: Config{
+	return &rig{t: t, client: client, stream: name, log: &servertest.Log{}, config: Config{
 		Redis:           Redis{URL: redisURL},
 		Database:        Database{URL: databaseURL},
 		Streams:         []string{name},
@@ -104,26 +79,11 @@ func (r *rig) startWith(listeners map[string]pipeline.Listener) (s *Service, sto
 	stop = func() {
 		once.Do(func() {
 			cancel()
-			require.NoError(r.t, within(r.t, done))
+			require.NoError(r.t, servertest.Within(r.t, done))
 		})
 	}
 	r.t.Cleanup(stop)
 	return s, stop
-}
-
-func within[T any](t testing.TB, events <-chan T) T {
-	select {
-	case e := <-events:
-		return e
-	case <-time.After(time.Minute):
-		require.FailNow(t, "nothing happened within a minute")
-		panic("unreachable")
-	}
-}
-
-// eventually waits for a state, with a deadline.
-func (r *rig) eventually(what string, holds func() bool) {
-	require.Eventually(r.t, holds, time.Minute, 5*time.Millisecond, what)
 }
 
 // publish adds n positions of a fleet and returns them.
@@ -143,23 +103,14 @@ func (r *rig) add(payload string) string {
 	return id
 }
 
-func (r *rig) sql(statement string, args ...any) {
-	conn, err := pgx.Connect(r.t.Context(), r.config.Database.URL)
-	require.NoError(r.t, err)
-	defer conn.Close(context.WithoutCancel(r.t.Context()))
-	_, err = conn.Exec(r.t.Context(), statement, args...)
-	require.NoError(r.t, err)
+func (r *rig) sql(statement string) {
+	r.t.Helper()
+	servertest.Execute(r.t, r.config.Database.URL, statement)
 }
 
 func (r *rig) ask(query string, args ...any) []string {
-	conn, err := pgx.Connect(r.t.Context(), r.config.Database.URL)
-	require.NoError(r.t, err)
-	defer conn.Close(context.WithoutCancel(r.t.Context()))
-	rows, err := conn.Query(r.t.Context(), query, args...)
-	require.NoError(r.t, err)
-	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(r.t, err)
-	return texts
+	r.t.Helper()
+	return servertest.Ask(r.t, r.config.Database.URL, query, args...)
 }
 
 func (r *rig) rows() string { return r.ask("SELECT count(*)::text FROM positions")[0] }
@@ -208,9 +159,9 @@ func TestService_MakesEveryEntryOneRow(t *testing.T) {
 	require.Equal(t, "0", r.rows())
 
 	s, stop := r.start()
-	r.eventually("all committed", func() bool { return s.Ledger.Snapshot().Inserted == 3000 })
+	servertest.Until(r.t, "all committed", func() bool { return s.Ledger.Snapshot().Inserted == 3000 })
 	more := r.publishFrom(200)
-	r.eventually("all committed", func() bool { return s.Ledger.Snapshot().Inserted == 3200 })
+	servertest.Until(r.t, "all committed", func() bool { return s.Ledger.Snapshot().Inserted == 3200 })
 	stop()
 
 	require.Equal(t, observe.LedgerSnapshot{Read: 3200, Inserted: 3200}, s.Ledger.Snapshot())
@@ -247,7 +198,7 @@ func TestService_LogsTheLedgerBeforeItCloses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, s.Run(ctx))
-	require.NoError(t, within(t, answer), "the pool was closed already")
+	require.NoError(t, servertest.Within(t, answer), "the pool was closed already")
 }
 
 func (r *rig) publishFrom(n int) []fleet.Record {
@@ -292,7 +243,7 @@ func TestService_StoresTheCorpus(t *testing.T) {
 		expect[key{e.DeviceID, e.TS}] = append(expect[key{e.DeviceID, e.TS}], rec.Expect)
 	}
 	s, stop := r.start()
-	r.eventually("all committed", func() bool { return s.Ledger.Snapshot().Read == 50 && s.Ledger.Snapshot().InFlight == 0 })
+	servertest.Until(r.t, "all committed", func() bool { return s.Ledger.Snapshot().Read == 50 && s.Ledger.Snapshot().InFlight == 0 })
 	stop()
 
 	require.Equal(t, "45", r.rows())
@@ -324,7 +275,7 @@ func TestService_DeadLettersWhatCannotBeARow(t *testing.T) {
 	require.NoError(t, err)
 
 	s, stop := r.start()
-	r.eventually("all settled", func() bool { return s.Ledger.Snapshot().Read == 56 && s.Ledger.Snapshot().InFlight == 0 })
+	servertest.Until(r.t, "all settled", func() bool { return s.Ledger.Snapshot().Read == 56 && s.Ledger.Snapshot().InFlight == 0 })
 	stop()
 
 	require.Equal(t, observe.LedgerSnapshot{Read: 56, Inserted: 50, DeadLettered: 6}, s.Ledger.Snapshot())
@@ -361,8 +312,8 @@ func TestService_FinishesWhatWasPending(t *testing.T) {
 	require.NoError(t, r.client.XDel(t.Context(), r.stream, trimmed[0].ID, trimmed[2].ID).Err())
 
 	s, stop := r.start()
-	r.eventually("all committed", func() bool { return s.Ledger.Snapshot().Inserted == 1198 })
-	r.eventually("all acknowledged", func() bool { return r.pending() == 0 })
+	servertest.Until(r.t, "all committed", func() bool { return s.Ledger.Snapshot().Inserted == 1198 })
+	servertest.Until(r.t, "all acknowledged", func() bool { return r.pending() == 0 })
 	lost := r.metric(s, "processor_lost_pending_total")
 	stop()
 	require.Equal(t, observe.LedgerSnapshot{Read: 1198, Inserted: 1198}, s.Ledger.Snapshot())
@@ -378,14 +329,14 @@ func TestService_ReadsSeveralStreams(t *testing.T) {
 	other := *r
 	other.stream = r.stream + ":3"
 	s, stop := r.start()
-	r.eventually("first", func() bool { return s.Ledger.Snapshot().Inserted == 100 })
+	servertest.Until(r.t, "first", func() bool { return s.Ledger.Snapshot().Inserted == 100 })
 	f := fleet.New(fleet.Options{Devices: 10, Seed: 9, Start: time.Now(), Step: time.Second})
 	var records []fleet.Record
 	for range 50 {
 		records = append(records, f.Next(time.Time{}))
 	}
 	require.NoError(t, fleet.NewPublisher(r.client, other.stream, 0).Publish(t.Context(), records...))
-	r.eventually("second", func() bool { return s.Ledger.Snapshot().Read == 150 && s.Ledger.Snapshot().InFlight == 0 })
+	servertest.Until(r.t, "second", func() bool { return s.Ledger.Snapshot().Read == 150 && s.Ledger.Snapshot().InFlight == 0 })
 	stop()
 	require.Zero(t, r.pending())
 	require.Zero(t, other.pending())
@@ -395,10 +346,10 @@ func TestService_GoesOnWhenTheGroupIsGone(t *testing.T) {
 	r := newRig(t)
 	s, stop := r.start()
 	r.publish(10, 10)
-	r.eventually("first", func() bool { return s.Ledger.Snapshot().Inserted == 10 })
+	servertest.Until(r.t, "first", func() bool { return s.Ledger.Snapshot().Inserted == 10 })
 	require.NoError(t, r.client.Del(t.Context(), r.stream).Err()) // as FLUSHALL would
 	r.publishFrom(100)
-	r.eventually("second", func() bool { return s.Ledger.Snapshot().Inserted == 110 })
+	servertest.Until(r.t, "second", func() bool { return s.Ledger.Snapshot().Inserted == 110 })
 	require.Equal(t, "1", r.metric(s, "processor_group_recreated_total"))
 	stop()
 	require.Contains(t, r.log.String(), "created anew at the beginning")
@@ -409,8 +360,8 @@ func TestService_AnswersOverHTTP(t *testing.T) {
 	r := newRig(t)
 	s, stop := r.start()
 	r.publish(100, 10)
-	r.eventually("ready", func() bool { code, _ := r.get(s, "/readyz"); return code == 200 })
-	r.eventually("committed", func() bool { return s.Ledger.Snapshot().Inserted == 100 })
+	servertest.Until(r.t, "ready", func() bool { code, _ := r.get(s, "/readyz"); return code == 200 })
+	servertest.Until(r.t, "committed", func() bool { return s.Ledger.Snapshot().Inserted == 100 })
 	code, _ := r.get(s, "/healthz")
 	require.Equal(t, 200, code)
 	for name, want := range map[string]string{
@@ -449,7 +400,7 @@ func TestService_StopsInTheMiddleWithNothingHalfDone(t *testing.T) {
 	r := newRig(t)
 	r.publish(20000, 100)
 	s, stop := r.start()
-	r.eventually("some committed", func() bool { return s.Ledger.Snapshot().Inserted > 1000 })
+	servertest.Until(r.t, "some committed", func() bool { return s.Ledger.Snapshot().Inserted > 1000 })
 	stop()
 	ledger := s.Ledger.Snapshot()
 	require.Zero(t, ledger.InFlight)
@@ -457,7 +408,7 @@ func TestService_StopsInTheMiddleWithNothingHalfDone(t *testing.T) {
 	require.Equal(t, fmt.Sprint(ledger.Inserted), r.rows())
 
 	s, stop = r.start()
-	r.eventually("the rest", func() bool { return s.Ledger.Snapshot().Inserted == 20000-ledger.Inserted })
+	servertest.Until(r.t, "the rest", func() bool { return s.Ledger.Snapshot().Inserted == 20000-ledger.Inserted })
 	stop()
 	require.Equal(t, "20000", r.rows())
 	require.Zero(t, r.pending())
