@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"processor/internal/servertest"
 )
 
 // build makes the real binary, without the race detector.
@@ -45,7 +47,7 @@ func TestBinary_StopsInOrder(t *testing.T) {
 	r.publish(positions)
 	binary := build(t)
 	w := r.run(binary)
-	Until(t, "some are written", func() bool { return w.metric(`processor_positions_total{outcome="inserted"}`) > 1000 })
+	servertest.Until(t, "some are written", func() bool { return w.metric(`processor_positions_total{outcome="inserted"}`) > 1000 })
 	began := time.Now()
 	l := w.stop()
 	took := time.Since(began)
@@ -69,12 +71,12 @@ func TestBinary_SecondSignalEndsAtOnce(t *testing.T) {
 	direct := r.config
 	_, postgres := r.throughProxies()
 	w := r.run(build(t))
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	postgres.Swallow()
 	r.publish(1000)
-	Until(t, "entries are in flight", func() bool { return w.metric("processor_entries_in_flight") > 0 })
+	servertest.Until(t, "entries are in flight", func() bool { return w.metric("processor_entries_in_flight") > 0 })
 	w.Signal(syscall.SIGTERM)
-	Until(t, "it is stopping", func() bool {
+	servertest.Until(t, "it is stopping", func() bool {
 		return len(w.lines("stopping: no more reads; finishing the batches in flight")) == 1
 	})
 	require.True(t, w.Running(), "it waits for the database")

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/pipeline"
+	"processor/internal/servertest"
 	"processor/internal/stream"
 )
 
@@ -59,7 +60,7 @@ func TestCrash_WithARequestOnTheWay(t *testing.T) {
 			}
 			sprung := proxy.Set(c.trap)
 			w := r.start()
-			within(t, sprung)
+			servertest.Within(t, sprung)
 			w.Kill()
 			r.requireUnfinished()
 			r.config = direct
@@ -81,8 +82,8 @@ func TestCrash_BetweenXACKOfTwoStreams(t *testing.T) {
 	r.publishTo(first, 100)
 	r.publishTo(second, 100)
 	w := r.start()
-	within(t, sprung)
-	Until(t, "the first stream is acknowledged", func() bool {
+	servertest.Within(t, sprung)
+	servertest.Until(t, "the first stream is acknowledged", func() bool {
 		info, err := stream.Inspect(t.Context(), r.redis, first, r.config.Group)
 		return err == nil && info.Group.Pending == 0 && info.Group.LastDelivered == info.LastGenerated
 	})
@@ -167,18 +168,4 @@ func third(m Moment) Moment {
 		}
 		return seen == 3 && m(f)
 	}
-}
-
-func within[T any](t testing.TB, events <-chan T) T {
-	t.Helper()
-	var e T
-	Until(t, "an event", func() bool {
-		select {
-		case e = <-events:
-			return true
-		default:
-			return false
-		}
-	})
-	return e
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/fleet"
+	"processor/internal/servertest"
 )
 
 // publishing publishes n positions at a pace while the test goes on. The function that it returns
@@ -35,7 +36,7 @@ func (r *rig) publishing(n int, perSecond float64) (wait func()) {
 		}
 		done <- nil
 	}()
-	return func() { require.NoError(r.t, within(r.t, done)) }
+	return func() { require.NoError(r.t, servertest.Within(r.t, done)) }
 }
 
 // after waits for an amount of time that is itself what is tested.

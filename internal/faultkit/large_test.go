@@ -108,7 +108,7 @@ func TestLarge_EveryAllowedPayloadIsDecided(t *testing.T) {
 		shapes[r.add(payload)] = name
 	}
 	w := r.start()
-	Until(t, "all are decided", r.drained)
+	servertest.Until(t, "all are decided", r.drained)
 	l := w.stop()
 	require.Equal(t, len(shapes), l.Inserted+l.DeadLettered, "%+v", l)
 	for _, letter := range r.letters() {
@@ -122,7 +122,7 @@ func TestLarge_EveryAllowedPayloadIsDecided(t *testing.T) {
 // entries, names the setting, and drains the stream.
 func TestLarge_RepliesBeyondTheOutputBufferLimit(t *testing.T) {
 	t.Parallel()
-	r := newRigOn(t, servertest.NewRedis(t, sandbox.RedisOptions{}).URL(), sharedDatabase(t))
+	r := newRigOn(t, servertest.NewRedis(t, sandbox.RedisOptions{}).URL(), servertest.Migrated(t))
 	r.publishLarge(200, 50<<10)
 	require.NoError(t, r.redis.ConfigSet(t.Context(), "client-output-buffer-limit", "normal 1mb 1mb 0").Err())
 	w := r.start()
@@ -138,7 +138,7 @@ func TestLarge_RepliesBeyondTheOutputBufferLimit(t *testing.T) {
 // why, others go on, and it goes on by itself once the limit is raised.
 func TestLarge_EntryBeyondTheOutputBufferLimit(t *testing.T) {
 	t.Parallel()
-	r := newRigOn(t, servertest.NewRedis(t, sandbox.RedisOptions{}).URL(), sharedDatabase(t))
+	r := newRigOn(t, servertest.NewRedis(t, sandbox.RedisOptions{}).URL(), servertest.Migrated(t))
 	held := r.config.Streams[0]
 	r.config.Streams = append(r.config.Streams, held+"-other")
 	r.config.MaxDeliveries = 1000
@@ -147,14 +147,14 @@ func TestLarge_EntryBeyondTheOutputBufferLimit(t *testing.T) {
 	r.publish(100)
 	require.NoError(t, r.redis.ConfigSet(t.Context(), "client-output-buffer-limit", "normal 300kb 300kb 0").Err())
 	w := r.start()
-	Until(t, "the stream is not ready", func() bool {
+	servertest.Until(t, "the stream is not ready", func() bool {
 		return strings.Contains(w.failing("stream "+held), "client-output-buffer-limit")
 	})
 	r.publishTo(r.config.Streams[1], 500)
-	Until(t, "the other stream goes on", func() bool { return r.rows() == "600" })
+	servertest.Until(t, "the other stream goes on", func() bool { return r.rows() == "600" })
 	require.NoError(t, r.redis.ConfigSet(t.Context(), "client-output-buffer-limit", "normal 0 0 0").Err())
 	r.awaitDrained()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	w.stop()
 	r.requireExact()
 }
@@ -240,7 +240,7 @@ func TestLarge_ReplyIsCutInItsMiddle(t *testing.T) {
 			w := r.start()
 			if name == "entries waited for" {
 				r.awaitDrained()
-				Until(t, "it is cut", func() bool {
+				servertest.Until(t, "it is cut", func() bool {
 					r.publish(10)
 					select {
 					case <-sprung:
@@ -250,7 +250,7 @@ func TestLarge_ReplyIsCutInItsMiddle(t *testing.T) {
 					}
 				})
 			}
-			within(t, sprung)
+			servertest.Within(t, sprung)
 			r.awaitDrained()
 			w.stop()
 			r.requireExact()

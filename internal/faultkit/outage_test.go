@@ -21,30 +21,30 @@ func TestOutage_PostgresStopsImmediately(t *testing.T) {
 	server := servertest.NewPostgres(t)
 	r := newRigOn(t, servertest.Redis(t), ownDatabase(t, server))
 	w := r.start()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	wait := r.publishing(positions, 2000)
 	for range outages {
 		inserted := w.metric(`processor_positions_total{outcome="inserted"}`)
-		Until(t, "positions are being written", func() bool {
+		servertest.Until(t, "positions are being written", func() bool {
 			return w.metric(`processor_positions_total{outcome="inserted"}`) > inserted+1000
 		})
 		require.NoError(t, server.StopImmediate(t.Context()))
 		began := time.Now()
-		Until(t, "not ready", func() bool {
+		servertest.Until(t, "not ready", func() bool {
 			require.True(t, w.alive())
 			return !w.ready()
 		})
-		Until(t, "readiness names PostgreSQL", func() bool { return w.failing("postgres") != "" })
+		servertest.Until(t, "readiness names PostgreSQL", func() bool { return w.failing("postgres") != "" })
 		if full() { // beside other tests a time proves nothing
 			require.Less(t, time.Since(began), 10*time.Second)
 		}
-		Until(t, "the outage is over", func() bool {
+		servertest.Until(t, "the outage is over", func() bool {
 			require.True(t, w.alive())
 			require.False(t, w.ready())
 			return time.Since(began) > down
 		})
 		require.NoError(t, server.Restart(t.Context()))
-		Until(t, "ready again", func() bool {
+		servertest.Until(t, "ready again", func() bool {
 			require.True(t, w.alive())
 			return w.ready()
 		})
@@ -68,22 +68,22 @@ func TestOutage_RedisIsKilled(t *testing.T) {
 		outages, positions = 5, 100_000
 	}
 	server := servertest.NewRedis(t, sandbox.RedisOptions{AppendOnly: true, ExtraArgs: []string{"--appendfsync", "always"}})
-	r := newRigOn(t, server.URL(), sharedDatabase(t))
+	r := newRigOn(t, server.URL(), servertest.Migrated(t))
 	w := r.start()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	wait := r.publishing(positions, 2000)
 	for range outages {
 		inserted := w.metric(`processor_positions_total{outcome="inserted"}`)
-		Until(t, "positions are being written", func() bool {
+		servertest.Until(t, "positions are being written", func() bool {
 			return w.metric(`processor_positions_total{outcome="inserted"}`) > inserted+1000
 		})
 		require.NoError(t, server.Kill())
-		Until(t, "not ready", func() bool {
+		servertest.Until(t, "not ready", func() bool {
 			require.True(t, w.alive())
 			return !w.ready()
 		})
 		require.NoError(t, server.Restart(t.Context()))
-		Until(t, "ready again", func() bool {
+		servertest.Until(t, "ready again", func() bool {
 			require.True(t, w.alive())
 			return w.ready()
 		})
@@ -101,7 +101,7 @@ func TestOutage_RedisIsKilled(t *testing.T) {
 func TestOutage_RedisForgetsEverything(t *testing.T) {
 	t.Parallel()
 	server := servertest.NewRedis(t, sandbox.RedisOptions{})
-	r := newRigOn(t, server.URL(), sharedDatabase(t))
+	r := newRigOn(t, server.URL(), servertest.Migrated(t))
 	w := r.start()
 	r.publish(1000)
 	r.awaitDrained()
@@ -117,7 +117,7 @@ func TestOutage_RedisForgetsEverything(t *testing.T) {
 	r.publish(1000)
 	r.awaitDrained()
 	require.Equal(t, 2.0, w.metric("processor_group_recreated_total"))
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	l := w.stop()
 	require.Equal(t, 3000, l.Inserted)
 	r.requireExact()

@@ -56,9 +56,9 @@ func TestBad_DeadLettersOfOneStreamCannotBeWritten(t *testing.T) {
 	r.publishTo(b, 500)
 	letters = append(letters, "not_json "+r.addTo(b, "nonsense"))
 	w := r.start()
-	Until(t, "good entries are stored", func() bool { return r.rows() == "1500" })
-	Until(t, "and acknowledged", func() bool { return r.pendingOf(a) == 10 && r.pendingOf(b) == 0 })
-	Until(t, "it is reported", func() bool { return w.failing("dead letters "+a) != "" })
+	servertest.Until(t, "good entries are stored", func() bool { return r.rows() == "1500" })
+	servertest.Until(t, "and acknowledged", func() bool { return r.pendingOf(a) == 10 && r.pendingOf(b) == 0 })
+	servertest.Until(t, "it is reported", func() bool { return w.failing("dead letters "+a) != "" })
 	require.Empty(t, w.failing("dead letters "+b))
 	require.Len(t, w.lines("dead letters cannot be written; retrying"), 1)
 
@@ -67,11 +67,11 @@ func TestBad_DeadLettersOfOneStreamCannotBeWritten(t *testing.T) {
 		letters = append(letters, "not_json "+r.add(fmt.Sprint("later nonsense ", i)))
 		r.publish(100)
 		rows := fmt.Sprint(len(r.published))
-		Until(t, "later rows are there", func() bool { return r.rows() == rows && r.pendingOf(a) == int64(11+i) })
+		servertest.Until(t, "later rows are there", func() bool { return r.rows() == rows && r.pendingOf(a) == int64(11+i) })
 	}
 	require.NoError(t, r.redis.Del(t.Context(), stream.DeadKey(a)).Err())
 	r.awaitDrained()
-	Until(t, "ready again", w.ready)
+	servertest.Until(t, "ready again", w.ready)
 	require.Equal(t, ledger{Read: 1814, Inserted: 1800, DeadLettered: 14, Balanced: true}, w.stop())
 	r.requireExact(letters...)
 }
@@ -80,7 +80,7 @@ func TestBad_DeadLettersOfOneStreamCannotBeWritten(t *testing.T) {
 func TestBad_XACKOfOneStreamIsRefused(t *testing.T) {
 	t.Parallel()
 	server := servertest.NewRedis(t, sandbox.RedisOptions{})
-	r := newRigOn(t, server.URL(), sharedDatabase(t))
+	r := newRigOn(t, server.URL(), servertest.Migrated(t))
 	r.config.Writers = 2
 	a := r.config.Streams[0]
 	b := a + ":2"
@@ -94,16 +94,16 @@ func TestBad_XACKOfOneStreamIsRefused(t *testing.T) {
 	r.publishTo(a, 500)
 	r.publishTo(b, 500)
 	w := r.start()
-	Until(t, "all rows are there", func() bool { return r.rows() == "1000" })
-	Until(t, "the other stream is acknowledged", func() bool { return r.pendingOf(a) == 500 && r.pendingOf(b) == 0 })
+	servertest.Until(t, "all rows are there", func() bool { return r.rows() == "1000" })
+	servertest.Until(t, "the other stream is acknowledged", func() bool { return r.pendingOf(a) == 500 && r.pendingOf(b) == 0 })
 	r.publishTo(a, 100)
 	r.publishTo(b, 100)
-	Until(t, "later rows are there", func() bool { return r.rows() == "1200" })
-	Until(t, "it is reported", func() bool { return w.failing("acknowledge "+a) != "" })
+	servertest.Until(t, "later rows are there", func() bool { return r.rows() == "1200" })
+	servertest.Until(t, "it is reported", func() bool { return w.failing("acknowledge "+a) != "" })
 	require.Empty(t, w.failing("acknowledge "+b))
 	rights("+@all", "~*")
 	r.awaitDrained()
-	Until(t, "ready again", w.ready)
+	servertest.Until(t, "ready again", w.ready)
 	require.Equal(t, ledger{Read: 1200, Inserted: 1200, Balanced: true}, w.stop(), "nothing was delivered twice")
 	r.requireExact()
 }
@@ -124,16 +124,16 @@ func TestLimit_MoreRowsAreParkedThanFit(t *testing.T) {
 		}
 	}
 	w := r.start()
-	Until(t, "all good rows are there", func() bool { return r.rows() == "1500" })
-	Until(t, "and acknowledged", func() bool { return r.pending() == int64(len(odd)) })
+	servertest.Until(t, "all good rows are there", func() bool { return r.rows() == "1500" })
+	servertest.Until(t, "and acknowledged", func() bool { return r.pending() == int64(len(odd)) })
 	require.Equal(t, float64(len(odd)), w.metric("processor_entries_in_flight"))
 	r.publish(50)
-	Until(t, "later rows are there", func() bool { return r.rows() == "1550" })
+	servertest.Until(t, "later rows are there", func() bool { return r.rows() == "1550" })
 	require.Empty(t, r.letters())
 	r.execute(`DROP TRIGGER refuse ON positions`)
 	r.published = append(r.published, odd...)
 	r.awaitDrained()
-	Until(t, "ready again", w.ready)
+	servertest.Until(t, "ready again", w.ready)
 	total := len(r.published)
 	l := w.stop()
 	require.Equal(t, ledger{Read: total, Inserted: total, Balanced: true}, l)
@@ -161,21 +161,19 @@ func TestLimit_ParkedRowsDelayNothing(t *testing.T) {
 	r.publish(10)
 	refused = append(refused, []byte(r.device("stuck")))
 	w := r.start()
-	Until(t, "it is parked", func() bool { return len(w.lines(alone)) == 1 })
+	servertest.Until(t, "it is parked", func() bool { return len(w.lines(alone)) == 1 })
 
-	conn, err := pgx.Connect(t.Context(), r.database)
+	conn := servertest.Connect(t, r.database)
+	_, err := conn.Exec(t.Context(), `SELECT pg_advisory_lock(1)`)
 	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	_, err = conn.Exec(t.Context(), `SELECT pg_advisory_lock(1)`)
-	require.NoError(t, err)
-	Until(t, "the retry hangs", func() bool {
+	servertest.Until(t, "the retry hangs", func() bool {
 		return r.ask(`SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`)[0] == "1"
 	})
 	for i := range 5 {
 		refused = append(refused, []byte(r.device(fmt.Sprint("odd", i))))
 		r.publish(10)
 		rows := fmt.Sprint(len(r.published))
-		Until(t, "later rows are there", func() bool { return r.rows() == rows })
+		servertest.Until(t, "later rows are there", func() bool { return r.rows() == rows })
 	}
 	_, err = conn.Exec(t.Context(), `SELECT pg_advisory_unlock(1)`)
 	require.NoError(t, err)
@@ -194,10 +192,8 @@ func TestLimit_OneStreamHangs(t *testing.T) {
 	b := r.config.Streams[0] + ":2"
 	r.config.Streams = append(r.config.Streams, b)
 	r.execute(gated)
-	conn, err := pgx.Connect(t.Context(), r.database)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	_, err = conn.Exec(t.Context(), `SELECT pg_advisory_lock(1)`)
+	conn := servertest.Connect(t, r.database)
+	_, err := conn.Exec(t.Context(), `SELECT pg_advisory_lock(1)`)
 	require.NoError(t, err)
 	var stuck [][]byte
 	for range 5 {
@@ -206,11 +202,11 @@ func TestLimit_OneStreamHangs(t *testing.T) {
 		}
 	}
 	w := r.start()
-	Until(t, "its batches hang", func() bool {
+	servertest.Until(t, "its batches hang", func() bool {
 		return r.ask(`SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`)[0] >= "2"
 	})
 	r.publishTo(b, 100)
-	Until(t, "the other stream is stored", func() bool { return r.rows() == "100" && r.pendingOf(b) == 0 })
+	servertest.Until(t, "the other stream is stored", func() bool { return r.rows() == "100" && r.pendingOf(b) == 0 })
 	w.Kill()
 	require.Equal(t, 50, len(stuck))
 	require.Empty(t, r.letters())
@@ -249,7 +245,7 @@ func TestKill_RestartsInAnOutage(t *testing.T) {
 			end := begin(r)
 			for i := range 12 {
 				w := r.start()
-				Until(t, "entries are in flight", func() bool { return w.metric("processor_entries_in_flight") == 20 })
+				servertest.Until(t, "entries are in flight", func() bool { return w.metric("processor_entries_in_flight") == 20 })
 				if i%4 == 3 {
 					w.Signal(syscall.SIGTERM)
 					require.True(t, w.Wait().Success(), w.Log())
@@ -278,7 +274,7 @@ func TestReplica_ClaimsNothingOfItsOwn(t *testing.T) {
 	r.publish(10)
 	odd := r.device("odd")
 	w := r.start()
-	Until(t, "it is parked", func() bool { return len(w.lines(alone)) == 1 && r.pending() == 1 })
+	servertest.Until(t, "it is parked", func() bool { return len(w.lines(alone)) == 1 && r.pending() == 1 })
 	state := func() redis.XPendingExt {
 		p, err := r.redis.XPendingExt(t.Context(), &redis.XPendingExtArgs{
 			Stream: r.config.Streams[0], Group: r.config.Group, Start: "-", End: "+", Count: 1}).Result()
@@ -288,7 +284,7 @@ func TestReplica_ClaimsNothingOfItsOwn(t *testing.T) {
 	}
 	idle := time.Duration(0)
 	for renewed := 0; renewed < 4; {
-		Until(t, "it is renewed", func() bool {
+		servertest.Until(t, "it is renewed", func() bool {
 			was := idle
 			idle = state().Idle
 			return idle < was

@@ -58,7 +58,7 @@ default_pool_size = %d
 	query.Del("options") // PgBouncer takes no startup parameters that it does not know
 	query.Set("sslmode", "disable")
 	u.RawQuery = query.Encode()
-	Until(t, "PgBouncer listens", func() bool {
+	servertest.Until(t, "PgBouncer listens", func() bool {
 		require.True(t, p.Running(), p.Log())
 		conn, err := net.Dial("tcp", u.Host)
 		if err != nil {
@@ -92,7 +92,7 @@ func TestPooler_InTransactionMode(t *testing.T) {
 	r.config.Database.URL = through
 	w := r.start()
 	const setting = "add default_query_exec_mode=cache_describe to DATABASE_URL"
-	Until(t, "it is said which setting makes it work", func() bool {
+	servertest.Until(t, "it is said which setting makes it work", func() bool {
 		for _, line := range w.lines(held) {
 			if hint, _ := line["hint"].(string); len(hint) > 0 {
 				require.Contains(t, hint, setting)
@@ -105,9 +105,9 @@ func TestPooler_InTransactionMode(t *testing.T) {
 	w.Kill()
 	require.Empty(t, r.letters())
 
-	r.config.Database.URL = with(t, through, "default_query_exec_mode", "cache_describe")
+	r.config.Database.URL = servertest.WithParameter(t, through, "default_query_exec_mode", "cache_describe")
 	w = r.start()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	r.publish(2000)
 	r.awaitDrained()
 	require.Zero(t, w.metric("processor_write_errors_total"), "%v", w.lines(held))
@@ -122,7 +122,7 @@ func TestPooler_InSessionMode(t *testing.T) {
 	r.redelivered(2000)
 	r.config.Database.URL = pooler(t, r.database, "session", 20)
 	w := r.start()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	r.publish(2000)
 	r.awaitDrained()
 	require.Zero(t, w.metric("processor_write_errors_total"))

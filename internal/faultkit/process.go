@@ -7,12 +7,13 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"processor/internal/servertest"
 )
 
 // deadline is how long a process may take for whatever is asked of it. Only a machine that is
@@ -23,26 +24,8 @@ const deadline = time.Minute
 type Process struct {
 	t    testing.TB
 	cmd  *exec.Cmd
-	log  output
+	log  servertest.Log
 	done chan struct{} // closed once the process has ended
-}
-
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // Start starts a command.
@@ -111,7 +94,7 @@ func (p *Process) Pause() {
 // AwaitPause returns when the process has stopped, by a signal from any process (Linux).
 func (p *Process) AwaitPause() {
 	p.t.Helper()
-	Until(p.t, "the process has stopped", func() bool {
+	servertest.Until(p.t, "the process has stopped", func() bool {
 		// The state follows the command's name in parentheses, proc_pid_stat(5).
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 		require.NoError(p.t, err)
@@ -137,18 +120,4 @@ func (p *Process) PeakMemory() int64 {
 	_, err = fmt.Sscan(line, &kilobytes)
 	require.NoError(p.t, err)
 	return kilobytes << 10
-}
-
-// Until waits for a state that nothing announces, and fails the test where it does not come.
-func Until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.Now().Add(deadline)
-	for !holds() {
-		if time.Now().After(end) {
-			require.FailNow(t, "waited in vain until: "+what)
-		}
-		<-tick.C
-	}
 }

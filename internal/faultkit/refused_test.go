@@ -37,7 +37,7 @@ func TestRefused_CommandsAroundReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := servertest.NewRedis(t, sandbox.RedisOptions{})
-			r := newRigOn(t, server.URL(), sharedDatabase(t))
+			r := newRigOn(t, server.URL(), servertest.Migrated(t))
 			r.config.ClaimIdle = 2 * time.Second
 			stream := r.config.Streams[0]
 			require.NoError(t, r.redis.XGroupCreateMkStream(t.Context(), stream, r.config.Group, "0").Err())
@@ -53,11 +53,11 @@ func TestRefused_CommandsAroundReads(t *testing.T) {
 			rights(c.rules...)
 			r.config.Redis.URL = strings.Replace(server.URL(), "redis://", "redis://worker:secret@", 1)
 			w := r.start()
-			Until(t, "what is pending and may be had is there", func() bool { return r.rows() == strconv.Itoa(20-c.waiting) })
+			servertest.Until(t, "what is pending and may be had is there", func() bool { return r.rows() == strconv.Itoa(20-c.waiting) })
 			r.publish(500)
-			Until(t, "new entries are there", func() bool { return r.rows() == strconv.Itoa(520-c.waiting) })
+			servertest.Until(t, "new entries are there", func() bool { return r.rows() == strconv.Itoa(520-c.waiting) })
 			if c.check != "" {
-				Until(t, "it is reported", func() bool { return w.failing(c.check+" "+stream) != "" })
+				servertest.Until(t, "it is reported", func() bool { return w.failing(c.check+" "+stream) != "" })
 				require.Contains(t, w.failing(c.check+" "+stream), "NOPERM")
 			}
 			require.Empty(t, w.failing("stream "+stream), "the stream is read")
@@ -65,7 +65,7 @@ func TestRefused_CommandsAroundReads(t *testing.T) {
 
 			rights()
 			r.awaitDrained()
-			Until(t, "ready", w.ready)
+			servertest.Until(t, "ready", w.ready)
 			l := w.stop()
 			require.Equal(t, ledger{Read: l.Read, Inserted: 520, Unchanged: l.Read - 520, Balanced: true}, l)
 			r.requireExact()

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/pipeline"
+	"processor/internal/servertest"
 	"processor/internal/stream"
 )
 
@@ -37,8 +37,8 @@ func TestReplica_StopsAndGoesOn(t *testing.T) {
 			first.Resume()
 			r.publish(1000)
 			r.awaitDrained()
-			Until(t, "the first one is through", func() bool { return first.metric("processor_entries_in_flight") == 0 })
-			Until(t, "both are ready", func() bool { return first.ready() && second.ready() })
+			servertest.Until(t, "the first one is through", func() bool { return first.metric("processor_entries_in_flight") == 0 })
+			servertest.Until(t, "both are ready", func() bool { return first.ready() && second.ready() })
 			one, two := first.stop(), second.stop()
 			entries := 2000 + len(letters)
 			require.GreaterOrEqual(t, one.Read+two.Read, entries)
@@ -91,12 +91,12 @@ func TestReplica_HostIsLost(t *testing.T) {
 	sprung := postgres.Set(Trap{At: Commit, Vanish: true})
 	r.config.Consumer = "lost"
 	lost := r.start()
-	within(t, sprung)
+	servertest.Within(t, sprung)
 	lost.Kill()
 
 	r.config = direct
 	w := r.start()
-	Until(t, "it waits", func() bool { return w.metric(`processor_write_errors_total{class="unavailable"}`) > 1 })
+	servertest.Until(t, "it waits", func() bool { return w.metric(`processor_write_errors_total{class="unavailable"}`) > 1 })
 	require.Empty(t, r.letters())
 	require.Len(t, w.lines(held), 1)
 	// As docs/failures.md says.
@@ -139,7 +139,7 @@ func TestReplica_IsNeverRemovedWithAnEntry(t *testing.T) {
 		require.Equal(t, 1, acknowledged, "it was pending")
 	}
 	stop()
-	require.Positive(t, within(t, removed))
+	require.Positive(t, servertest.Within(t, removed))
 }
 
 func (r *rig) consumers() []string {
@@ -192,7 +192,7 @@ func TestReplica_DeliveredTooOften(t *testing.T) {
 			}
 			w := r.start()
 			if !c.letter {
-				Until(t, "all others are there, and it waits", func() bool { return r.rows() == "20" && len(w.lines(held))+len(w.lines(alone)) == 1 })
+				servertest.Until(t, "all others are there, and it waits", func() bool { return r.rows() == "20" && len(w.lines(held))+len(w.lines(alone)) == 1 })
 				r.execute(`DROP TRIGGER refuse ON positions`)
 				r.published = append(r.published, []byte(payload))
 				r.awaitDrained()
@@ -231,7 +231,7 @@ func TestReplica_EntriesAreTrimmed(t *testing.T) {
 	two := r.start()
 	r.awaitDrained()
 	sum := func(metric string) float64 { return one.metric(metric) + two.metric(metric) }
-	Until(t, "both losses are counted", func() bool {
+	servertest.Until(t, "both losses are counted", func() bool {
 		return sum("processor_trimmed_unread_total") > 0 && sum("processor_lost_pending_total") >= float64(pending)
 	})
 	require.Equal(t, float64(500-pending), sum("processor_trimmed_unread_total"))
@@ -253,13 +253,11 @@ func TestReplica_IsTrimmedAsItLags(t *testing.T) {
 	one := r.start()
 	r.config.Consumer = "other"
 	two := r.start()
-	Until(t, "both are ready", func() bool { return one.ready() && two.ready() })
-	conn, err := pgx.Connect(t.Context(), r.database)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
+	servertest.Until(t, "both are ready", func() bool { return one.ready() && two.ready() })
+	conn := servertest.Connect(t, r.database)
 	const rounds, each, kept = 10, 2000, 300
 	for range rounds {
-		_, err = conn.Exec(t.Context(), `BEGIN; LOCK TABLE positions IN EXCLUSIVE MODE`)
+		_, err := conn.Exec(t.Context(), `BEGIN; LOCK TABLE positions IN EXCLUSIVE MODE`)
 		require.NoError(t, err)
 		r.publish(each) // more than both of them have room for
 		require.NoError(t, r.redis.XTrimMaxLen(t.Context(), r.config.Streams[0], kept).Err())
@@ -268,7 +266,7 @@ func TestReplica_IsTrimmedAsItLags(t *testing.T) {
 	}
 	r.awaitDrained()
 	sum := func(metric string) int { return int(one.metric(metric) + two.metric(metric)) }
-	Until(t, "every loss is counted", func() bool {
+	servertest.Until(t, "every loss is counted", func() bool {
 		return sum("processor_trimmed_unread_total")+sum(`processor_positions_total{outcome="inserted"}`) >= rounds*each
 	})
 	lost := sum("processor_trimmed_unread_total")
@@ -290,19 +288,17 @@ func TestReplica_EntriesInFlightAreTrimmed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.config.ClaimIdle = time.Second
-	conn, err := pgx.Connect(t.Context(), r.database)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	_, err = conn.Exec(t.Context(), `BEGIN; LOCK TABLE positions IN EXCLUSIVE MODE`)
+	conn := servertest.Connect(t, r.database)
+	_, err := conn.Exec(t.Context(), `BEGIN; LOCK TABLE positions IN EXCLUSIVE MODE`)
 	require.NoError(t, err)
 	r.publish(r.config.BatchSize) // a full read: the reader goes on beside it
 	w := r.start()
-	Until(t, "all are in flight", func() bool { return w.metric("processor_entries_in_flight") == float64(r.config.BatchSize) })
+	servertest.Until(t, "all are in flight", func() bool { return w.metric("processor_entries_in_flight") == float64(r.config.BatchSize) })
 	require.NoError(t, r.redis.XTrimMaxLen(t.Context(), r.config.Streams[0], 0).Err())
-	Until(t, "XAUTOCLAIM has found them gone", func() bool { return r.pending() == 0 })
+	servertest.Until(t, "XAUTOCLAIM has found them gone", func() bool { return r.pending() == 0 })
 	_, err = conn.Exec(t.Context(), `COMMIT`)
 	require.NoError(t, err)
-	Until(t, "they are rows", func() bool { return w.metric("processor_entries_in_flight") == 0 })
+	servertest.Until(t, "they are rows", func() bool { return w.metric("processor_entries_in_flight") == 0 })
 	require.Zero(t, w.metric("processor_lost_pending_total"))
 	require.NotContains(t, w.Log(), `"level":"error"`)
 	require.Equal(t, ledger{Read: r.config.BatchSize, Inserted: r.config.BatchSize, Balanced: true}, w.stop())

@@ -1,14 +1,12 @@
 package faultkit
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -37,20 +35,10 @@ type rig struct {
 // newRig takes the package's servers.
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	return newRigOn(t, servertest.Redis(t), sharedDatabase(t))
+	return newRigOn(t, servertest.Redis(t), servertest.Migrated(t))
 }
 
-// sharedDatabase makes a database on the package's server.
-func sharedDatabase(t testing.TB) string {
-	t.Helper()
-	url := servertest.Database(t)
-	if servertest.HasTimescaleDB(t) {
-		execute(t, url, `CREATE EXTENSION timescaledb`)
-	}
-	return url
-}
-
-// newRigOn takes servers of the test's own. The database is migrated here.
+// newRigOn takes servers of the test's own, and migrates the database.
 func newRigOn(t testing.TB, redisURL, databaseURL string) *rig {
 	t.Helper()
 	require.NoError(t, schema.MigrateUp(t.Context(), databaseURL))
@@ -138,34 +126,13 @@ func (r *rig) add(payload string) (id string) {
 // execute runs statements that someone else might.
 func (r *rig) execute(statements string) {
 	r.t.Helper()
-	execute(r.t, r.database, statements)
-}
-
-// lasting is a test whose context lasts through its cleanups.
-type lasting struct{ testing.TB }
-
-func (t lasting) Context() context.Context { return context.WithoutCancel(t.TB.Context()) }
-
-func execute(t testing.TB, url, statements string) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	_, err = conn.Exec(t.Context(), statements)
-	require.NoError(t, err)
+	servertest.Execute(r.t, r.database, statements)
 }
 
 // ask returns the rows of a query as text.
 func (r *rig) ask(query string, args ...any) []string {
 	r.t.Helper()
-	conn, err := pgx.Connect(r.t.Context(), r.database)
-	require.NoError(r.t, err)
-	defer conn.Close(context.WithoutCancel(r.t.Context()))
-	rows, err := conn.Query(r.t.Context(), query, args...)
-	require.NoError(r.t, err)
-	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(r.t, err)
-	return texts
+	return servertest.Ask(r.t, r.database, query, args...)
 }
 
 func (r *rig) rows() string {
@@ -199,7 +166,7 @@ func (r *rig) drained() bool {
 
 func (r *rig) awaitDrained() {
 	r.t.Helper()
-	Until(r.t, "the streams are drained", r.drained)
+	servertest.Until(r.t, "the streams are drained", r.drained)
 }
 
 // letters lists the dead letters of all streams as "reason source-id".

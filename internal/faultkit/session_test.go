@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/sandbox"
@@ -22,11 +21,11 @@ func TestSession_CommitsOutliveACrashAfterAReload(t *testing.T) {
 	w := r.start()
 	r.publish(50)
 	r.awaitDrained()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 
 	r.execute(`ALTER SYSTEM SET synchronous_commit = off`)
 	r.execute(`SELECT pg_reload_conf()`)
-	Until(t, "new sessions have it", func() bool { return r.ask(`SHOW synchronous_commit`)[0] == "off" })
+	servertest.Until(t, "new sessions have it", func() bool { return r.ask(`SHOW synchronous_commit`)[0] == "off" })
 	for range 20 { // many small transactions: the last ones are in no page that others have written out
 		r.publish(50)
 		r.awaitDrained()
@@ -34,7 +33,7 @@ func TestSession_CommitsOutliveACrashAfterAReload(t *testing.T) {
 	require.NoError(t, server.StopImmediate(t.Context()))
 	require.NoError(t, server.Restart(t.Context()))
 	require.Equal(t, "1050", r.rows())
-	Until(t, "ready again", w.ready)
+	servertest.Until(t, "ready again", w.ready)
 	require.Equal(t, ledger{Read: 1050, Inserted: 1050, Balanced: true}, w.stop())
 	r.requireExact()
 }
@@ -46,7 +45,7 @@ func TestSession_IsAlwaysUTF8(t *testing.T) {
 	role := r.leastRights()
 	r.execute(fmt.Sprintf(`ALTER ROLE %s SET client_encoding = 'LATIN1'`, role))
 	r.environ = append(r.environ, "PGCLIENTENCODING=LATIN1")
-	r.config.Database.URL = with(t, r.config.Database.URL, "client_encoding", "LATIN9")
+	r.config.Database.URL = servertest.WithParameter(t, r.config.Database.URL, "client_encoding", "LATIN9")
 	for range 20 {
 		record := r.record()
 		payload := strings.Replace(string(record.Payload), `"attributes":{`, `"attributes":{"Straße":"Müller, 東京 🚚",`, 1)
@@ -56,7 +55,7 @@ func TestSession_IsAlwaysUTF8(t *testing.T) {
 	}
 	w := r.start()
 	r.awaitDrained()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	require.Equal(t, ledger{Read: 20, Inserted: 20, Balanced: true}, w.stop())
 	require.Equal(t, []string{"Müller, 東京 🚚"}, r.ask(`SELECT DISTINCT attributes->>'Straße' FROM positions`))
 	r.requireExact()
@@ -69,7 +68,7 @@ func deactivate(r *rig, server *sandbox.Postgres) (activate string) {
 	r.execute(`ALTER DATABASE telemetry SET timescaledb.restoring = 'off'`)
 	if server.HasTimescaleDB() {
 		r.config.Database.URL = r.database
-		r.database = with(r.t, r.database, "options", "-c timescaledb.disable_load=off") // the test goes on to see the chunks
+		r.database = servertest.WithParameter(r.t, r.database, "options", "-c timescaledb.disable_load=off") // the test goes on to see the chunks
 		r.execute(`ALTER DATABASE telemetry SET timescaledb.disable_load = 'on'`)
 		return `ALTER DATABASE telemetry RESET timescaledb.disable_load`
 	}
@@ -90,24 +89,24 @@ func TestSession_WritesNothingWithoutTimescaleDB(t *testing.T) {
 	w := r.start()
 	r.publish(200)
 	r.awaitDrained()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 
 	activate := deactivate(r, server)
 	require.NoError(t, server.StopImmediate(t.Context()))
 	require.NoError(t, server.Restart(t.Context()))
 	r.publish(200)
-	Until(t, "the schema is not as it should be", func() bool {
+	servertest.Until(t, "the schema is not as it should be", func() bool {
 		return strings.Contains(w.failing("schema"), "TimescaleDB is not active in this session")
 	})
 	require.Contains(t, w.failing("schema"), "add timescaledb to shared_preload_libraries")
-	Until(t, "it is tried again", func() bool { return w.metric(`processor_write_errors_total{class="schema"}`) > 4 })
+	servertest.Until(t, "it is tried again", func() bool { return w.metric(`processor_write_errors_total{class="schema"}`) > 4 })
 	require.True(t, w.alive())
 	require.Equal(t, []string{"200"}, r.ask(`SELECT count(*)::text FROM positions`))
 	require.Empty(t, r.letters())
 
 	r.execute(activate)
 	r.awaitDrained()
-	Until(t, "ready again", w.ready)
+	servertest.Until(t, "ready again", w.ready)
 	require.Equal(t, ledger{Read: 400, Inserted: 400, Balanced: true}, w.stop())
 	r.requireExact()
 	if server.HasTimescaleDB() {
@@ -143,10 +142,10 @@ func TestSchema_PausesTheWorker(t *testing.T) {
 			w := r.start()
 			r.publish(200)
 			r.awaitDrained()
-			Until(t, "ready", w.ready)
+			servertest.Until(t, "ready", w.ready)
 
 			r.execute(c.spoil)
-			Until(t, "not ready", func() bool { return !w.ready() })
+			servertest.Until(t, "not ready", func() bool { return !w.ready() })
 			require.Contains(t, w.failing("schema"), "class schema: ")
 			require.Contains(t, w.failing("schema"), c.problem)
 			require.Contains(t, w.failing("schema"), "Fix: ")
@@ -155,7 +154,7 @@ func TestSchema_PausesTheWorker(t *testing.T) {
 				r.add(string(payload))
 			}
 			r.publish(200)
-			Until(t, "it is tried again", func() bool { return w.metric(`processor_write_errors_total{class="schema"}`) > 4 })
+			servertest.Until(t, "it is tried again", func() bool { return w.metric(`processor_write_errors_total{class="schema"}`) > 4 })
 			require.Equal(t, inserted, w.metric(`processor_positions_total{outcome="inserted"}`))
 			require.True(t, w.alive())
 			require.False(t, w.ready())
@@ -163,7 +162,7 @@ func TestSchema_PausesTheWorker(t *testing.T) {
 
 			r.execute(c.fix)
 			r.awaitDrained()
-			Until(t, "ready again", w.ready)
+			servertest.Until(t, "ready again", w.ready)
 			require.Equal(t, ledger{Read: 500, Inserted: 400, Unchanged: 100, Balanced: true}, w.stop())
 			r.requireExact()
 		})
@@ -178,16 +177,16 @@ func TestSchema_IsNotBlamedForAnOutage(t *testing.T) {
 	w := r.start()
 	r.publish(100)
 	r.awaitDrained()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	require.NoError(t, server.StopImmediate(t.Context()))
-	Until(t, "readiness names PostgreSQL", func() bool { return w.failing("postgres") != "" })
+	servertest.Until(t, "readiness names PostgreSQL", func() bool { return w.failing("postgres") != "" })
 	r.publish(100)
-	Until(t, "the writers have noticed", func() bool { return w.metric(`processor_write_errors_total{class="unavailable"}`) > 2 })
+	servertest.Until(t, "the writers have noticed", func() bool { return w.metric(`processor_write_errors_total{class="unavailable"}`) > 2 })
 	require.Empty(t, w.failing("schema"))
 	require.Zero(t, w.metric(`processor_write_errors_total{class="schema"}`))
 	require.NoError(t, server.Restart(t.Context()))
 	r.awaitDrained()
-	Until(t, "ready again", w.ready)
+	servertest.Until(t, "ready again", w.ready)
 	w.stop()
 	r.requireExact()
 }
@@ -198,21 +197,17 @@ func TestPooler_WithCommitsThatMayBeLost(t *testing.T) {
 	t.Parallel()
 	r := newRigOn(t, servertest.Redis(t), ownDatabase(t, servertest.NewPostgres(t)))
 	r.execute(`ALTER DATABASE telemetry SET synchronous_commit = off`)
-	r.config.Database.URL = with(t, pooler(t, r.database, "transaction", 2), "default_query_exec_mode", "cache_describe")
+	r.config.Database.URL = servertest.WithParameter(t, pooler(t, r.database, "transaction", 2), "default_query_exec_mode", "cache_describe")
 	r.publish(100)
 	w := r.start()
-	Until(t, "it is refused", func() bool { return strings.Contains(w.failing("schema"), "a pooler in between may not keep") })
+	servertest.Until(t, "it is refused", func() bool { return strings.Contains(w.failing("schema"), "a pooler in between may not keep") })
 	require.False(t, w.ready())
 	require.Equal(t, "0", r.rows())
 
 	r.execute(`ALTER DATABASE telemetry RESET synchronous_commit`)
-	admin, err := pgx.Connect(t.Context(), r.database)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, admin.Close(lasting{t}.Context())) }()
-	_, err = admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
-	require.NoError(t, err)
+	r.execute(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	r.awaitDrained()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	w.stop()
 	r.requireExact()
 }

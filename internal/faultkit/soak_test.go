@@ -138,7 +138,7 @@ func (s *soak) phase(name string, choices []choice, length time.Duration) {
 	s.undo(time.Now().Add(time.Hour))
 	s.disarm()
 	stop()
-	require.NoError(s.t, within(s.t, published))
+	require.NoError(s.t, servertest.Within(s.t, published))
 	s.note("recovering")
 	s.until("all workers are ready", func() bool {
 		return !slices.ContainsFunc(s.slots, func(slot *soakSlot) bool { return slot.worker == nil || !slot.worker.ready() })
@@ -273,7 +273,7 @@ func (s *soak) do(what string, ask func() error) {
 	})
 }
 
-// until is Until, with room for what several faults at once leave behind.
+// until is servertest.Until, with room for what several faults at once leave behind.
 func (s *soak) until(what string, holds func() bool) {
 	s.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)

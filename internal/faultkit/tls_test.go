@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -39,7 +38,7 @@ func TestTLS_IsChecked(t *testing.T) {
 	postgres := servertest.NewPostgres(t, "ssl = on",
 		fmt.Sprintf("ssl_cert_file = '%s'", filepath.Join(dir, "server.pem")), fmt.Sprintf("ssl_key_file = '%s'", filepath.Join(dir, "server.key")))
 	plain := ownDatabase(t, postgres)
-	verified := with(t, plain, "sslmode", "verify-full")
+	verified := servertest.WithParameter(t, plain, "sslmode", "verify-full")
 	overTLS := "rediss://127.0.0.1:" + redisPort
 	ca := "SSL_CERT_FILE=" + filepath.Join(dir, "ca.pem")
 
@@ -51,11 +50,11 @@ func TestTLS_IsChecked(t *testing.T) {
 		"both without the authority":       {overTLS, verified, nil, "certificate signed by unknown authority"},
 		"Redis without the authority":      {overTLS, plain, nil, "certificate signed by unknown authority"},
 		"PostgreSQL without the authority": {redis.URL(), verified, nil, "certificate signed by unknown authority"},
-		"certificate of another authority": {redis.URL(), with(t, verified, "sslrootcert", filepath.Join(otherHost, "ca.pem")), nil, "certificate signed by unknown authority"},
+		"certificate of another authority": {redis.URL(), servertest.WithParameter(t, verified, "sslrootcert", filepath.Join(otherHost, "ca.pem")), nil, "certificate signed by unknown authority"},
 		"certificate of another host":      {strings.Replace(overTLS, "127.0.0.1", "localhost", 1), plain, []string{ca}, "certificate is not valid for any names, but wanted to match localhost"},
 		"authority in SSL_CERT_FILE":       {overTLS, verified, []string{ca}, ""},
-		"authority in sslrootcert":         {redis.URL(), with(t, verified, "sslrootcert", filepath.Join(dir, "ca.pem")), nil, ""},
-		"sslrootcert=system":               {redis.URL(), with(t, verified, "sslrootcert", "system"), []string{ca}, ""},
+		"authority in sslrootcert":         {redis.URL(), servertest.WithParameter(t, verified, "sslrootcert", filepath.Join(dir, "ca.pem")), nil, ""},
+		"sslrootcert=system":               {redis.URL(), servertest.WithParameter(t, verified, "sslrootcert", "system"), []string{ca}, ""},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +64,7 @@ func TestTLS_IsChecked(t *testing.T) {
 			r.add("nonsense")
 			w := r.start()
 			if c.problem != "" {
-				Until(t, "it is refused", func() bool {
+				servertest.Until(t, "it is refused", func() bool {
 					_, body := w.get("/readyz")
 					return strings.Contains(body, c.problem)
 				})
@@ -73,7 +72,7 @@ func TestTLS_IsChecked(t *testing.T) {
 				require.True(t, w.alive())
 				return
 			}
-			Until(t, "ready", w.ready)
+			servertest.Until(t, "ready", w.ready)
 			r.awaitDrained()
 			require.Equal(t, 1, w.stop().DeadLettered)
 		})
@@ -152,15 +151,4 @@ func freePort(t testing.TB) string {
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	require.NoError(t, err)
 	return port
-}
-
-// with sets a parameter of a URL.
-func with(t testing.TB, rawURL, key, value string) string {
-	t.Helper()
-	u, err := url.Parse(rawURL)
-	require.NoError(t, err)
-	query := u.Query()
-	query.Set(key, value)
-	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // PostgreSQL's drivers read no +
-	return u.String()
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"processor/internal/servertest"
 )
 
 // The connection breaks around the commit, and the worker lives: the outcome is unknown, is
@@ -26,7 +28,7 @@ func TestWire_CommitOfUnknownOutcome(t *testing.T) {
 			sprung := postgres.Set(Trap{At: Commit, Answered: c.answered})
 			r.publish(1000)
 			w := r.start()
-			within(t, sprung)
+			servertest.Within(t, sprung)
 			r.awaitDrained()
 			require.Equal(t, 1.0, w.metric("processor_commit_unknown_total"))
 			require.Equal(t, 1.0, w.metric("processor_write_errors_total"))
@@ -46,7 +48,7 @@ func TestWire_ReplyWithTheEntriesIsLost(t *testing.T) {
 	sprung := redis.Set(Trap{At: third(Read), Answered: true})
 	r.publish(1000)
 	w := r.start()
-	within(t, sprung)
+	servertest.Within(t, sprung)
 	r.awaitDrained()
 	require.Equal(t, ledger{Read: 1000, Inserted: 1000, Balanced: true}, w.stop())
 	r.requireExact()
@@ -63,7 +65,7 @@ func TestWire_XACKFails(t *testing.T) {
 			sprung := redis.Set(Trap{At: third(Command("XACK")), Answered: answered})
 			r.publish(1000)
 			w := r.start()
-			within(t, sprung)
+			servertest.Within(t, sprung)
 			r.awaitDrained()
 			require.Equal(t, 1.0, w.metric("processor_ack_errors_total"))
 			require.Equal(t, ledger{Read: 1000, Inserted: 1000, Balanced: true}, w.stop(), "nothing was delivered twice")
@@ -82,7 +84,7 @@ func TestWire_DeadLetterIsLost(t *testing.T) {
 			sprung := redis.Set(Trap{At: third(DeadLetter), Answered: answered})
 			letters := r.publishWithBad(1000, 10)
 			w := r.start()
-			within(t, sprung)
+			servertest.Within(t, sprung)
 			r.awaitDrained()
 			require.Equal(t, ledger{Read: 1010, Inserted: 1000, DeadLettered: 10, Balanced: true}, w.stop())
 			r.requireExact(letters...)
@@ -99,15 +101,15 @@ func TestWire_ServersHang(t *testing.T) {
 	w := r.start()
 	r.publish(1000)
 	r.awaitDrained()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	for _, proxy := range []*Proxy{postgres, redis} {
 		proxy.Swallow()
 		r.publish(1000)
-		Until(t, "not ready", func() bool { return !w.ready() })
+		servertest.Until(t, "not ready", func() bool { return !w.ready() })
 		require.True(t, w.alive())
 		proxy.Pass()
 		r.awaitDrained()
-		Until(t, "ready again", w.ready)
+		servertest.Until(t, "ready again", w.ready)
 	}
 	l := w.stop()
 	require.Equal(t, 3000, l.Inserted+l.Unchanged)
@@ -124,18 +126,18 @@ func TestWire_ServersAreDownAtTheStart(t *testing.T) {
 	postgres.Refuse()
 	r.publish(1000)
 	w := r.start()
-	Until(t, "both are known to be down", func() bool {
+	servertest.Until(t, "both are known to be down", func() bool {
 		return len(w.lines("stream cannot be read; retrying")) == 1 && len(w.lines("check is failing")) == 2
 	})
 	require.True(t, w.alive())
 	require.False(t, w.ready())
 
 	redis.Pass()
-	Until(t, "entries are read", func() bool { return w.metric("processor_entries_read_total") > 0 })
+	servertest.Until(t, "entries are read", func() bool { return w.metric("processor_entries_read_total") > 0 })
 	require.True(t, w.alive())
 	require.False(t, w.ready())
 	postgres.Pass()
-	Until(t, "ready", w.ready)
+	servertest.Until(t, "ready", w.ready)
 	r.awaitDrained()
 	require.Equal(t, ledger{Read: 1000, Inserted: 1000, Balanced: true}, w.stop())
 	r.requireExact()
@@ -150,7 +152,7 @@ func TestWire_StopsWhileServersAreDown(t *testing.T) {
 	r.publish(1000)
 	postgres.Refuse()
 	w := r.start()
-	Until(t, "entries are in flight", func() bool { return w.metric("processor_entries_in_flight") > 0 })
+	servertest.Until(t, "entries are in flight", func() bool { return w.metric("processor_entries_in_flight") > 0 })
 	redis.Refuse()
 	began := time.Now()
 	w.Signal(syscall.SIGTERM)

@@ -20,6 +20,7 @@ import (
 
 	"processor/internal/observe"
 	"processor/internal/pipeline"
+	"processor/internal/servertest"
 	"processor/internal/service"
 )
 
@@ -101,7 +102,7 @@ func startWorker(t testing.TB, config service.Config, environ []string, ends ...
 func serving(t testing.TB, p *Process) *worker {
 	t.Helper()
 	w := &worker{Process: p, t: t}
-	Until(t, "the worker serves HTTP", func() bool {
+	servertest.Until(t, "the worker serves HTTP", func() bool {
 		w.addr = w.field("started", "http")
 		require.True(t, w.addr != "" || w.Running(), w.Log())
 		return w.addr != ""
