@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -87,27 +84,9 @@ const (
 type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
-	out   output
-	err   output
+	out   servertest.Log
+	err   servertest.Log
 	ended chan struct{}
-}
-
-// output is what a process wrote so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // start runs the binary with these environment variables ("NAME=value") and no others. The test's
@@ -176,7 +155,7 @@ func (p *process) lines() []line {
 func (p *process) logged(msg string) line {
 	p.t.Helper()
 	var found line
-	eventually(p.t, "line "+msg, func() bool {
+	servertest.Until(p.t, "line "+msg, func() bool {
 		for _, l := range p.lines() {
 			if l.Msg == msg {
 				found = l
@@ -224,21 +203,6 @@ func complains(t *testing.T, code int, env []string, args ...string) string {
 	return o.err
 }
 
-// eventually waits for a state, with a deadline.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			require.FailNow(t, "not within "+patience.String(), what)
-		}
-	}
-}
-
 // rig is a stream and a database of the test's own.
 type rig struct {
 	t        *testing.T
@@ -257,9 +221,7 @@ func newRig(t *testing.T) *rig {
 	r.client, err = stream.Connect(servertest.Redis(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.client.Close()) })
-	r.conn, err = pgx.Connect(t.Context(), r.database)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, r.conn.Close(context.WithoutCancel(t.Context()))) })
+	r.conn = servertest.Connect(t, r.database)
 	if servertest.HasTimescaleDB(t) {
 		r.sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
@@ -321,7 +283,7 @@ func (r *rig) state() state {
 
 func (r *rig) reaches(s state) {
 	r.t.Helper()
-	eventually(r.t, fmt.Sprintf("%+v", s), func() bool { return r.state() == s })
+	servertest.Until(r.t, fmt.Sprintf("%+v", s), func() bool { return r.state() == s })
 }
 
 // consumers are the names that the group knows.
@@ -353,7 +315,7 @@ func (r *rig) midDrain() (worker *process, release func()) {
 	r.sql("BEGIN")
 	r.sql("LOCK TABLE ONLY positions IN SHARE MODE")
 	r.publish(backlog)
-	eventually(r.t, "a writer that waits for the lock", func() bool {
+	servertest.Until(r.t, "a writer that waits for the lock", func() bool {
 		return r.count("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'positions'::regclass") > 0
 	})
 	held := r.state()
@@ -434,7 +396,7 @@ func TestRun_MakesEveryPositionARow(t *testing.T) {
 	require.Equal(t, state{unread: 3_000}, r.state())
 	worker := start(t, r.env) // run is the default command
 	r.reaches(state{rows: 3_000})
-	eventually(t, "ready", func() bool { code, _ := worker.get("/readyz"); return code == http.StatusOK })
+	servertest.Until(t, "ready", func() bool { code, _ := worker.get("/readyz"); return code == http.StatusOK })
 	require.Equal(t, []string{"me"}, r.consumers())
 
 	worker.signal(syscall.SIGTERM)
@@ -494,7 +456,7 @@ func TestRun_WaitsForServersThatAreDown(t *testing.T) {
 		Checks map[string]check
 	}
 	var body string
-	eventually(t, "every dependency was asked", func() bool {
+	servertest.Until(t, "every dependency was asked", func() bool {
 		var code int
 		code, body = worker.get("/readyz")
 		require.Equal(t, http.StatusServiceUnavailable, code)
@@ -653,7 +615,7 @@ func TestRun_SignalBeforeMain(t *testing.T) {
 			"GODEBUG=inittrace=1", "REDIS_URL=" + noRedis, "DATABASE_URL=" + noPostgres, "HTTP_ADDR=127.0.0.1:0",
 		}, "run")
 		trap := "init processor/internal/signals "
-		eventually(t, "signals are caught", func() bool { return strings.Contains(worker.err.String(), trap) })
+		servertest.Until(t, "signals are caught", func() bool { return strings.Contains(worker.err.String(), trap) })
 		worker.signal(s)
 		require.Zero(t, worker.exit(patience), &worker.err)
 		require.Contains(t, worker.err.String(), `"msg":"stopped"`)

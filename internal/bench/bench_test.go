@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/bench"
-	"processor/internal/schema"
 	"processor/internal/servertest"
 	"processor/internal/stream"
 )
@@ -161,17 +160,9 @@ func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
 func given(t *testing.T) (bench.Options, *pgx.Conn) {
 	t.Helper()
 	opts := tiny(t)
-	opts.RedisURL, opts.DatabaseURL = servertest.Redis(t), servertest.Database(t)
+	opts.RedisURL, opts.DatabaseURL = servertest.Redis(t), servertest.Migrated(t)
 	opts.Replay, opts.LatencyFor = false, 0
-	conn, err := pgx.Connect(t.Context(), opts.DatabaseURL)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
-	if servertest.HasTimescaleDB(t) {
-		_, err := conn.Exec(t.Context(), "CREATE EXTENSION IF NOT EXISTS timescaledb")
-		require.NoError(t, err)
-	}
-	require.NoError(t, schema.MigrateUp(t.Context(), opts.DatabaseURL))
-	return opts, conn
+	return opts, servertest.Connect(t, opts.DatabaseURL)
 }
 
 func rows(t *testing.T, conn *pgx.Conn) (n int) {

@@ -123,11 +123,6 @@ func (s *site) rows() (n int) {
 	return n
 }
 
-func (s *site) eventually(what string, holds func() bool) {
-	s.t.Helper()
-	require.Eventually(s.t, holds, deadline, 20*time.Millisecond, what)
-}
-
 func (s *site) pending() int64 {
 	return s.admin.XPending(s.t.Context(), streamName, "processor").Val().Count
 }
@@ -211,14 +206,14 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 	_, stop := s.run()
 	s.publish("200", "1")
 	s.addRubbish()
-	s.eventually("200 rows and a dead letter", func() bool {
+	servertest.Until(s.t, "200 rows and a dead letter", func() bool {
 		return s.rows() == 200 && s.admin.XLen(t.Context(), deadName).Val() == 1
 	})
 
 	// A missing group is recreated.
 	require.NoError(t, s.admin.XGroupDestroy(t.Context(), streamName, "processor").Err())
 	s.publish("100", "2")
-	s.eventually("300 rows", func() bool { return s.rows() == 300 })
+	servertest.Until(s.t, "300 rows", func() bool { return s.rows() == 300 })
 
 	// Pending entries of a removed consumer are claimed.
 	stop()
@@ -232,17 +227,17 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, taken[0].Messages, 50)
 	_, stop = s.run()
-	s.eventually("350 rows", func() bool { return s.rows() == 350 })
+	servertest.Until(s.t, "350 rows", func() bool { return s.rows() == 350 })
 	stop()
 
 	// Entries that are trimmed unread are counted.
 	s.publish("40", "4")
 	require.NoError(t, s.admin.XTrimMaxLen(t.Context(), streamName, 10).Err())
 	address, stop := s.run()
-	s.eventually("30 lost", func() bool {
+	servertest.Until(s.t, "30 lost", func() bool {
 		return strings.Contains(get(t, address, "/metrics"), `processor_trimmed_unread_total{stream="telemetry:t"} 30`)
 	})
-	s.eventually("360 rows, all acknowledged", func() bool { return s.rows() == 360 && s.pending() == 0 })
+	servertest.Until(s.t, "360 rows, all acknowledged", func() bool { return s.rows() == 360 && s.pending() == 0 })
 
 	t.Run("operator", s.operate)
 	t.Run("backfill", func(t *testing.T) { s.backfill(t, address) })
@@ -320,7 +315,7 @@ func (s *site) operate(t *testing.T) {
 	before := s.admin.XLen(t.Context(), deadName).Val()
 	exit, _, problem = processor(t, append(replay[:len(replay)-1], "--yes")...)
 	require.Equal(t, cli.ExitOK, exit, problem)
-	s.eventually("the invalid entry is dead-lettered again", func() bool {
+	servertest.Until(s.t, "the invalid entry is dead-lettered again", func() bool {
 		return s.admin.XLen(t.Context(), deadName).Val() == before && s.pending() == 0
 	})
 	t.Setenv("REDIS_URL_FILE", "")
@@ -343,7 +338,7 @@ func (s *site) backfill(t *testing.T, address string) {
 		args = append(args, word)
 	}
 	require.NoError(t, s.client(t, command[1], "demo-"+command[1]).Do(t.Context(), args...).Err())
-	s.eventually("all of the stream is read again", func() bool {
+	servertest.Until(s.t, "all of the stream is read again", func() bool {
 		group, err := s.admin.XInfoGroups(t.Context(), streamName).Result()
 		require.NoError(t, err)
 		last, err := s.admin.XRevRangeN(t.Context(), streamName, "+", "-", 1).Result()

@@ -21,6 +21,7 @@ import (
 
 	"processor/internal/cli"
 	"processor/internal/observe"
+	"processor/internal/servertest"
 )
 
 // scrapeJob is not "processor": rules and dashboard must not depend on the job's name.
@@ -151,8 +152,8 @@ func TestPrometheus_ScrapesAWorkerUnderLoad(t *testing.T) {
 	})
 
 	read := fmt.Sprintf(`job_stream:processor_entries_read:rate5m{job=%q, stream=%q} > 0`, scrapeJob, streamName)
-	s.eventually("the rate of what is read", func() bool { return series(t, prometheus, read) == 1 })
-	s.eventually("every rule has been evaluated", func() bool {
+	servertest.Until(s.t, "the rate of what is read", func() bool { return series(t, prometheus, read) == 1 })
+	servertest.Until(s.t, "every rule has been evaluated", func() bool {
 		return !slices.ContainsFunc(promRules(t, prometheus), func(r promRule) bool { return r.Health == "unknown" })
 	})
 	evaluated := promRules(t, prometheus)
@@ -171,7 +172,7 @@ func TestPrometheus_ScrapesAWorkerUnderLoad(t *testing.T) {
 				shown = append(shown, where)
 			}
 		default:
-			s.eventually(where+" has data: "+expr, func() bool { return series(t, prometheus, expr) > 0 })
+			servertest.Until(s.t, where+" has data: "+expr, func() bool { return series(t, prometheus, expr) > 0 })
 		}
 	}
 	require.Empty(t, shown, "these panels have data: remove them from emptyWhileHealthy")

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/sandbox"
+	"processor/internal/servertest"
 )
 
 func startPostgres(t *testing.T, options sandbox.PostgresOptions) *sandbox.Postgres {
@@ -18,14 +19,6 @@ func startPostgres(t *testing.T, options sandbox.PostgresOptions) *sandbox.Postg
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop(context.WithoutCancel(t.Context()))) })
 	return server
-}
-
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) }) // the server may be gone
-	return conn
 }
 
 func queryString(t *testing.T, conn *pgx.Conn, sql string) string {
@@ -48,7 +41,7 @@ func TestPostgres_StopRemovesEverything(t *testing.T) {
 	list := setTempDir(t)
 	server := startPostgres(t, sandbox.PostgresOptions{})
 	pid := server.PID()
-	conn := connect(t, server.URL("postgres"))
+	conn := servertest.Connect(t, server.URL("postgres"))
 	require.Len(t, list(), 1)
 	require.True(t, processRuns(pid))
 
@@ -65,7 +58,7 @@ func TestPostgres_RestartKeepsDatabases(t *testing.T) {
 	server := startPostgres(t, sandbox.PostgresOptions{})
 	require.NoError(t, server.CreateDatabase(t.Context(), "fleet"))
 	url := server.URL("fleet")
-	_, err := connect(t, url).Exec(t.Context(), "CREATE TABLE kept AS SELECT 'value' AS value")
+	_, err := servertest.Connect(t, url).Exec(t.Context(), "CREATE TABLE kept AS SELECT 'value' AS value")
 	require.NoError(t, err)
 
 	ends := map[string]func() error{
@@ -80,14 +73,14 @@ func TestPostgres_RestartKeepsDatabases(t *testing.T) {
 			require.NoError(t, server.Restart(t.Context()))
 			require.NotEqual(t, pid, server.PID())
 			require.Equal(t, url, server.URL("fleet"))
-			require.Equal(t, "value", queryString(t, connect(t, url), "SELECT value FROM kept"))
+			require.Equal(t, "value", queryString(t, servertest.Connect(t, url), "SELECT value FROM kept"))
 		})
 	}
 }
 
 func TestPostgres_KillCutsOffSessions(t *testing.T) {
 	server := startPostgres(t, sandbox.PostgresOptions{})
-	conn := connect(t, server.URL("postgres"))
+	conn := servertest.Connect(t, server.URL("postgres"))
 	postmaster, backend := server.PID(), int(conn.PgConn().PID())
 	require.True(t, processRuns(postmaster))
 	require.True(t, processRuns(backend))
@@ -101,7 +94,7 @@ func TestPostgres_KillCutsOffSessions(t *testing.T) {
 
 func TestPostgres_PauseStopsAnswers(t *testing.T) {
 	server := startPostgres(t, sandbox.PostgresOptions{})
-	conn := connect(t, server.URL("postgres"))
+	conn := servertest.Connect(t, server.URL("postgres"))
 	require.NoError(t, conn.Ping(t.Context()))
 
 	require.NoError(t, server.Pause())
@@ -112,12 +105,12 @@ func TestPostgres_PauseStopsAnswers(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded, "a new connection")
 
 	require.NoError(t, server.Resume())
-	require.NoError(t, connect(t, server.URL("postgres")).Ping(t.Context()))
+	require.NoError(t, servertest.Connect(t, server.URL("postgres")).Ping(t.Context()))
 }
 
 func TestPostgres_StopEndsAPausedServer(t *testing.T) {
 	server := startPostgres(t, sandbox.PostgresOptions{})
-	conn := connect(t, server.URL("postgres"))
+	conn := servertest.Connect(t, server.URL("postgres"))
 	require.NoError(t, server.Pause())
 	require.NoError(t, server.Stop(t.Context()))
 	require.Equal(t, "57P01", sqlState(t, conn))
@@ -127,7 +120,7 @@ func TestPostgres_StopEndsAPausedServer(t *testing.T) {
 func TestPostgres_IsConfiguredAsInProduction(t *testing.T) {
 	server := startPostgres(t, sandbox.PostgresOptions{ExtraConf: []string{"max_connections = 33"}})
 	require.NoError(t, server.CreateDatabase(t.Context(), "fleet"))
-	conn := connect(t, server.URL("fleet"))
+	conn := servertest.Connect(t, server.URL("fleet"))
 	got := map[string]string{}
 	rows, err := conn.Query(t.Context(), `SELECT name, setting FROM pg_settings WHERE name IN ('fsync',
 		'synchronous_commit', 'full_page_writes', 'server_encoding', 'listen_addresses', 'max_connections')
@@ -147,7 +140,7 @@ func TestPostgres_IsConfiguredAsInProduction(t *testing.T) {
 
 func TestPostgres_HasTimescaleDBAsTheServerSays(t *testing.T) {
 	server := startPostgres(t, sandbox.PostgresOptions{})
-	available := queryString(t, connect(t, server.URL("postgres")),
+	available := queryString(t, servertest.Connect(t, server.URL("postgres")),
 		"SELECT count(*)::text FROM pg_available_extensions WHERE name = 'timescaledb'")
 	require.Equal(t, map[bool]string{true: "1", false: "0"}[server.HasTimescaleDB()], available)
 }
@@ -196,5 +189,5 @@ func TestPlainTableURL_SetsTheSessionSetting(t *testing.T) {
 	server := startPostgres(t, sandbox.PostgresOptions{})
 	url, err := sandbox.PlainTableURL(server.URL("postgres"))
 	require.NoError(t, err)
-	require.Equal(t, "on", queryString(t, connect(t, url), "SELECT current_setting('processor.allow_plain_table')"))
+	require.Equal(t, "on", queryString(t, servertest.Connect(t, url), "SELECT current_setting('processor.allow_plain_table')"))
 }

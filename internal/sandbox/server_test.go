@@ -6,9 +6,10 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"processor/internal/servertest"
 )
 
 func TestServer_DiesWithItsParent(t *testing.T) {
@@ -33,5 +34,5 @@ func TestServer_DiesWithItsParent(t *testing.T) {
 
 	require.NoError(t, parent.Process.Kill())
 	require.Error(t, parent.Wait(), "killed")
-	require.Eventually(t, func() bool { return !processRuns(redis) && !processRuns(postgres) }, 10*time.Second, 10*time.Millisecond)
+	servertest.Until(t, "the servers are gone", func() bool { return !processRuns(redis) && !processRuns(postgres) })
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func TestTimescaleDB_UpsertsIntoACompressedChunk(t *testing.T) {
-	conn := connect(t, servertest.TimescaleDB(t))
+	conn := servertest.Connect(t, servertest.TimescaleDB(t))
 	exec := func(sql string, args ...any) int64 {
 		tag, err := conn.Exec(t.Context(), sql, args...)
 		require.NoError(t, err, sql)
@@ -48,7 +48,7 @@ func TestTimescaleDB_UpsertsIntoACompressedChunk(t *testing.T) {
 }
 
 func TestTimescaleDB_Copies(t *testing.T) {
-	conn := connect(t, servertest.TimescaleDB(t))
+	conn := servertest.Connect(t, servertest.TimescaleDB(t))
 	_, err := conn.Exec(t.Context(), "CREATE TABLE fixes (device text, ts timestamptz, PRIMARY KEY (device, ts))")
 	require.NoError(t, err)
 	rows := func(n int) pgx.CopyFromSource {
@@ -116,7 +116,7 @@ func TestTimescaleDB_ForgetsASessionThatEnds(t *testing.T) {
 	}
 	require.NoError(t, first.Close(t.Context()))
 
-	second := connect(t, url)
+	second := servertest.Connect(t, url)
 	require.Equal(t, "", queryRow[string](t, second, "SHOW application_name"))
 	require.Equal(t, 0, queryRow[int](t, second, "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'"))
 }

@@ -1,7 +1,6 @@
 package servertest_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -36,10 +35,10 @@ func TestStreamName_IsUnique(t *testing.T) {
 }
 
 func TestDatabase_LivesAsLongAsItsTest(t *testing.T) {
-	outer := connect(t, servertest.Database(t))
+	outer := servertest.Connect(t, servertest.Database(t))
 	var inner string
 	t.Run("inner", func(t *testing.T) {
-		conn := connect(t, servertest.Database(t))
+		conn := servertest.Connect(t, servertest.Database(t))
 		inner = queryRow[string](t, conn, "SELECT current_database()")
 		require.Equal(t, 0, queryRow[int](t, conn, "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'"))
 		require.Equal(t, []string{queryRow[string](t, outer, "SELECT current_database()"), inner}, testDatabases(t, outer))
@@ -49,7 +48,7 @@ func TestDatabase_LivesAsLongAsItsTest(t *testing.T) {
 }
 
 func TestDatabase_AllowsAPlainTableWithoutTimescaleDB(t *testing.T) {
-	conn := connect(t, servertest.Database(t))
+	conn := servertest.Connect(t, servertest.Database(t))
 	allowed := queryRow[bool](t, conn, "SELECT coalesce(current_setting('processor.allow_plain_table', true), '') = 'on'")
 	require.Equal(t, !servertest.HasTimescaleDB(t), allowed)
 	_, err := conn.Exec(t.Context(), "CREATE EXTENSION IF NOT EXISTS timescaledb")
@@ -65,17 +64,9 @@ func TestNewRedis_IsPrivate(t *testing.T) {
 
 func TestNewPostgres_IsPrivate(t *testing.T) {
 	server := servertest.NewPostgres(t, "max_connections = 33")
-	require.Equal(t, "33", queryRow[string](t, connect(t, server.URL("postgres")), "SHOW max_connections"))
+	require.Equal(t, "33", queryRow[string](t, servertest.Connect(t, server.URL("postgres")), "SHOW max_connections"))
 	require.NoError(t, server.Kill())
 	require.NoError(t, server.Restart(t.Context()))
-}
-
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
-	return conn
 }
 
 func queryRow[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) (value T) {
