@@ -50,7 +50,7 @@ func TestStatus_ShowsEverything(t *testing.T) {
 	}
 	for consumer, count := range map[string]int{"pod-1": 1, "pod-with-a-long-name": 1} {
 		c := stream.NewConsumer(r.client, r.stream, "processor", consumer)
-		_, err := c.ReadNew(t.Context(), new(stream.Batch), count, time.Second)
+		_, err := c.ReadNew(t.Context(), new(stream.Batch), count, time.Second, nil)
 		require.NoError(t, c.Close())
 		require.NoError(t, err)
 	}

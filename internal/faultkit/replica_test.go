@@ -131,7 +131,7 @@ func TestReplica_IsNeverRemovedWithAnEntry(t *testing.T) {
 	for range 2000 {
 		r.add("x")
 		var b stream.Batch
-		n, err := busy.ReadNew(t.Context(), &b, 1, 0)
+		n, err := busy.ReadNew(t.Context(), &b, 1, 0, nil)
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		acknowledged, err := busy.Ack(t.Context(), []stream.ID{b.Entries[0].ID})

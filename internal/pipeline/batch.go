@@ -88,6 +88,14 @@ type batch struct {
 	mark *mark
 	// returned counts the items that were to be parked and did not fit.
 	returned int64
-	handed   time.Time     // to a worker
-	done     chan struct{} // closed when the worker is through with it, however that ended
+	// unacknowledged: all entries are stored, and the lane acknowledges them with its next read.
+	unacknowledged bool
+	visit
+}
+
+// visit is a batch's time with a worker.
+type visit struct {
+	handed time.Time     // set before taken is closed
+	taken  chan struct{} // closed when a worker has it
+	done   chan struct{} // closed when the worker is through with it, however that ended
 }

@@ -26,32 +26,50 @@ const (
 
 // flight are the batches of a lane that workers have. The reading goroutine alone uses it.
 type flight struct {
-	shared   chan<- *batch // to the workers of all lanes
-	batches  chan *batch   // to the lane's own worker
-	inFlight []*batch      // handed over, and not released
+	shared   chan<- load // to the workers of all lanes
+	loads    chan load   // to the lane's own worker
+	inFlight []*batch    // handed over, and not released
+	// unacknowledged are stored entries of released batches: the next read acknowledges them.
+	unacknowledged stream.Acks
 
 	// returned counts the entries that were to be parked and did not fit: they are in flight in the ledger,
 	// and pending in Redis alone. It never counts an entry that is in memory.
 	returned atomic.Int64
 }
 
-// give waits for a worker to take the batch. It reports false when work ends first.
-func (f *flight) give(work context.Context, loop *observe.Loop, b *batch) bool {
+// launch notes a batch that is to be handed over.
+func (f *flight) launch(b *batch) {
+	b.taken, b.done = make(chan struct{}), make(chan struct{})
+	f.inFlight = append(f.inFlight, b)
+}
+
+// offer hands a load over where a worker is free.
+func (f *flight) offer(batches load) bool {
+	select {
+	case f.shared <- batches:
+	case f.loads <- batches:
+	default:
+		return false
+	}
+	batches.tookOff()
+	return true
+}
+
+// give waits for a worker to take the load. It reports false when work ends first.
+func (f *flight) give(work context.Context, loop *observe.Loop, batches load) bool {
 	ticker := time.NewTicker(beatInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case f.shared <- b:
-		case f.batches <- b:
+		case f.shared <- batches:
+		case f.loads <- batches:
 		case <-ticker.C:
 			loop.Beat()
 			continue
 		case <-work.Done():
 			return false
 		}
-		f.release()
-		b.handed = time.Now()
-		f.inFlight = append(f.inFlight, b)
+		batches.tookOff()
 		return true
 	}
 }
@@ -61,6 +79,9 @@ func (f *flight) release() {
 	f.inFlight = slices.DeleteFunc(f.inFlight, func(b *batch) bool {
 		select {
 		case <-b.done:
+			if b.unacknowledged {
+				f.unacknowledged.IDs = appendIDs(f.unacknowledged.IDs, b.Entries)
+			}
 			b.Release()
 			f.returned.Add(b.returned)
 			return true
@@ -70,29 +91,47 @@ func (f *flight) release() {
 	})
 }
 
-// settle returns when no batch is in flight, but for those that take longer than so much, or when ctx ends.
-func (f *flight) settle(ctx context.Context, loop *observe.Loop, timeout time.Duration) {
+func appendIDs(ids []stream.ID, entries []stream.Entry) []stream.ID {
+	for i := range entries {
+		ids = append(ids, entries[i].ID)
+	}
+	return ids
+}
+
+// settle returns when no batch is in flight, but for those that take longer than so much, or when ctx ends. It
+// reports whether there are none.
+func (f *flight) settle(ctx context.Context, loop *observe.Loop, timeout time.Duration) bool {
 	for _, b := range f.inFlight {
 		await(ctx, loop, b, timeout)
 	}
 	f.release()
+	return len(f.inFlight) == 0
 }
 
+// await waits for a worker to take the batch, and then so long for the worker to be through with it.
 func await(ctx context.Context, loop *observe.Loop, b *batch, timeout time.Duration) {
+	if !awaitUntil(ctx, loop, b.taken, nil) {
+		return
+	}
 	enough := time.NewTimer(time.Until(b.handed.Add(timeout)))
 	defer enough.Stop()
+	awaitUntil(ctx, loop, b.done, enough.C)
+}
+
+// awaitUntil reports whether done was closed before enough and ctx.
+func awaitUntil(ctx context.Context, loop *observe.Loop, done <-chan struct{}, enough <-chan time.Time) bool {
 	ticker := time.NewTicker(beatInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-b.done:
-			return
+		case <-done:
+			return true
 		case <-ticker.C:
 			loop.Beat()
-		case <-enough.C:
-			return
+		case <-enough:
+			return false
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
 }
@@ -103,5 +142,8 @@ func (f *flight) addTo(ids map[stream.ID]bool) {
 		for i := range b.Entries {
 			ids[b.Entries[i].ID] = !b.Entries[i].Trimmed
 		}
+	}
+	for _, id := range f.unacknowledged.IDs {
+		ids[id] = true
 	}
 }

@@ -33,7 +33,7 @@ type sources struct {
 	claims claims
 }
 
-func (p *Pipeline) newLane(c *stream.Consumer, shared chan<- *batch) *lane {
+func (p *Pipeline) newLane(c *stream.Consumer, shared chan<- load) *lane {
 	name := c.Stream()
 	p.Ledger.Read(name, 0)
 	l := &lane{
@@ -41,7 +41,7 @@ func (p *Pipeline) newLane(c *stream.Consumer, shared chan<- *batch) *lane {
 		consumer: c,
 		logger:   p.Logger.With("stream", name),
 		loop:     p.Health.Loop("reader "+name, maxSilence),
-		flight:   flight{shared: shared, batches: make(chan *batch)},
+		flight:   flight{shared: shared, loads: make(chan load)},
 		waiting:  newWaiting(p.Options.BatchBytes),
 	}
 	l.incidents = l.newIncidents()
@@ -78,6 +78,7 @@ func (l *lane) read(ctx, work context.Context) {
 			}
 		}
 		l.settle(ctx, l.loop, inFlightTimeout) // else what is in flight would be delivered once more
+		l.parkAcks()
 	}
 }
 
@@ -162,13 +163,12 @@ func (l *lane) readUntilError(ctx, work context.Context, worked func()) error {
 	return nil
 }
 
-// readNew hands new entries to a worker. Without a backlog one batch goes at a time, and not more often
-// than every linger: a trickle costs the database few commits, and what arrives meanwhile forms the next
-// batch.
+// readNew hands new entries to a worker. Without a backlog one batch goes at a time, in rounds: a trickle
+// costs the database few commits, and what arrives meanwhile forms the next batch.
 func (l *lane) readNew(ctx, work context.Context, block time.Duration) error {
 	b, backlog, err := l.new.read(ctx, block)
-	at := time.Now()
-	if len(b.Entries) > 0 && !l.hand(work, &batch{Batch: b, kind: fresh}) {
+	trickle := !backlog && err == nil
+	if len(b.Entries) > 0 && !l.handNew(ctx, work, b, trickle) {
 		return context.Cause(work)
 	}
 	if err != nil {
@@ -181,8 +181,10 @@ func (l *lane) readNew(ctx, work context.Context, block time.Duration) error {
 	if backlog || len(b.Entries) == 0 {
 		return nil // after a backlog the next batch may be written concurrently
 	}
-	l.settle(ctx, l.loop, trickleTimeout)
-	_ = retry.Sleep(ctx, l.pipeline.Options.Linger-time.Since(at)) // the loop sees that ctx has ended
+	if !l.settle(ctx, l.loop, trickleTimeout) {
+		l.pipeline.rounds.separate()
+	}
+	l.pipeline.rounds.wait(ctx)
 	return nil
 }
 
@@ -198,13 +200,6 @@ func (l *lane) mayRead(ctx context.Context) bool {
 	return false
 }
 
-// hand counts the batch as read and waits for a worker to take it. It reports false when all work is
-// given up: the entries then stay pending.
-func (l *lane) hand(work context.Context, b *batch) bool {
-	l.pipeline.Ledger.Read(l.name(), l.count(b))
-	return l.handCounted(work, b)
-}
-
 // count returns the entries of a batch of which something is left.
 func (l *lane) count(b *batch) int {
 	n := 0
@@ -214,12 +209,6 @@ func (l *lane) count(b *batch) int {
 		}
 	}
 	return n
-}
-
-func (l *lane) handCounted(work context.Context, b *batch) bool {
-	b.lane, b.done = l, make(chan struct{})
-	l.pipeline.step(Read)
-	return l.give(work, l.loop, b)
 }
 
 // held returns the ids of the entries that this process has in memory: in flight, just now or parked;

@@ -229,12 +229,11 @@ func BenchmarkWorker_Observe(b *testing.B) {
 			}
 			for i := range items {
 				items[i] = item{entry: &entries(1)[0], outcome: stored}
-				w.rows = append(w.rows, &items[i])
+				w.rows = append(w.rows, row{&items[i], nil})
 			}
-			ba := &batch{lane: &lane{logger: p.Logger}}
 			b.ReportAllocs()
 			for b.Loop() {
-				w.observe(b.Context(), ba)
+				w.observe(b.Context())
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/row")
 			require.Len(b, w.positions, len(rows))

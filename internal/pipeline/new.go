@@ -57,7 +57,11 @@ func (n *newEntries) read(ctx context.Context, block time.Duration) (b stream.Ba
 		}
 		n.lane.release()
 		bytes, trimmed := b.Bytes, b.TrimmedUnread
-		came, err := n.lane.consumer.ReadNew(ctx, &b, asked, block)
+		acks := &n.lane.unacknowledged
+		before := len(acks.IDs)
+		came, err := n.lane.consumer.ReadNew(ctx, &b, asked, block, acks)
+		n.lane.acknowledged(before, err)
+		n.lane.pipeline.rounds.see(n.lane.consumer.Consumers())
 		n.lost(b.TrimmedUnread - trimmed)
 		if ctx.Err() != nil && len(b.Entries) > 0 {
 			return b, false, nil // the stop came in between: what was read is finished

@@ -3,8 +3,12 @@
 //	pipeline.go     what it is made of; the order of start and stop
 //	batch.go        an entry on its way (item), and what is read at once (batch)
 //	worker.go       the life of a batch: decode, write, observe, acknowledge, dead-letter
+//	load.go         what a worker takes at once
 //	finish.go       what Redis is told at the end: XACK, dead letters
 //	lane.go         everything of one stream; its reading loop
+//	hand.go, flight.go         batches on their way to a worker and back
+//	rounds.go       several streams without a backlog in one transaction
+//	acks.go         XACK with the next read
 //	incidents.go    what may fail in a lane
 //	new.go, own.go, claim.go   the three sources of entries
 //	parked.go       entries that wait for a later attempt
@@ -38,7 +42,7 @@ type Options struct {
 	// BatchBytes bounds a batch's memory: COUNT follows the size of the entries seen. What a stream has parked for
 	// the database, and for its dead letters, is bounded by it too.
 	BatchBytes int
-	// Linger is the minimum time between two reads of a stream without backlog.
+	// Linger is the minimum time between two reads and commits without a backlog, for each consumer of the group.
 	Linger time.Duration
 	// ClaimIdle is how long another consumer's entry must have been pending to be taken over.
 	ClaimIdle time.Duration
@@ -70,6 +74,7 @@ type Pipeline struct {
 	// it. The fault tests end the process there.
 	OnStep func(Step)
 
+	rounds rounds
 	// alone is held while an entry is marked that may end the process: of several at once one could
 	// not say which of them did.
 	alone sync.Mutex
@@ -114,7 +119,8 @@ func (p *Pipeline) Run(ctx context.Context) {
 	stopListeners := p.listen(work)
 	var lanes []*lane
 	var readers, workers, retries, monitors sync.WaitGroup
-	shared := make(chan *batch)
+	p.rounds = rounds{linger: p.Options.Linger, most: amount{p.Options.BatchSize, p.Options.BatchBytes}}
+	shared := make(chan load)
 	for range p.Options.Writers - 1 {
 		w := p.newWorker()
 		workers.Go(func() { w.run(work, shared) })
@@ -123,7 +129,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 		l := p.newLane(c, shared)
 		lanes = append(lanes, l)
 		w := p.newWorker()
-		workers.Go(func() { w.run(work, l.batches) })
+		workers.Go(func() { w.run(work, l.loads) })
 		retries.Go(func() { l.retryWrites(work) })
 		retries.Go(func() { l.retryReplies(work, l.letters) })
 		retries.Go(func() { l.retryReplies(work, l.acks) })
@@ -138,10 +144,12 @@ func (p *Pipeline) Run(ctx context.Context) {
 	readers.Wait()
 	close(shared)
 	for _, l := range lanes {
-		close(l.batches)
+		close(l.loads)
 	}
 	workers.Wait()
 	for _, l := range lanes {
+		l.release()
+		l.acknowledge(work)
 		l.writes.close()
 	}
 	for _, l := range lanes {

@@ -32,7 +32,7 @@ func addEntries(t testing.TB, client redis.UniversalClient, name string, n int) 
 
 func read(t testing.TB, c *stream.Consumer, count int) {
 	t.Helper()
-	n, err := c.ReadNew(t.Context(), new(stream.Batch), count, 0)
+	n, err := c.ReadNew(t.Context(), new(stream.Batch), count, 0, nil)
 	require.NoError(t, err)
 	require.Equal(t, count, n)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"processor/internal/observe"
@@ -11,7 +12,7 @@ import (
 	"processor/internal/store"
 )
 
-// worker takes batches through their life, one at a time. Its buffers serve the next batch.
+// worker takes batches through their life, one load at a time. Its buffers serve the next batch.
 type worker struct {
 	pipeline *Pipeline
 	writer   *store.Writer
@@ -20,50 +21,64 @@ type worker struct {
 
 	items     []item
 	positions []position.Position
-	rows      []*item // rows[i] is the item of positions[i]
-	fresh     []bool  // fresh[i]: positions[i] is certainly a new row; empty where no listener asks
+	rows      []row  // rows[i] is where positions[i] comes from
+	fresh     []bool // fresh[i]: positions[i] is certainly a new row; empty where no listener asks
+}
+
+// row is where a position comes from.
+type row struct {
+	*item
+	lane *lane
 }
 
 func (p *Pipeline) newWorker() *worker {
 	return &worker{pipeline: p, writer: p.Store.NewWriter(), finisher: finisher{pipeline: p}}
 }
 
-func (w *worker) run(work context.Context, batches <-chan *batch) {
-	for b := range batches {
-		if err := w.process(work, b); err != nil {
-			b.lane.logger.Warn("batch given up; its entries stay pending", "entries", len(b.Entries), "error", err)
-		}
-		for i := range b.items {
-			if !b.lane.place(b.items[i], nil) {
-				b.returned++
-			}
-		}
-		w.forget()
-		close(b.done)
-	}
-}
-
 // process is the life of a batch after the read. Afterwards each item is finished, or the lane has to
 // park it. The only error is that work is over: then some items may be undecided.
 func (w *worker) process(work context.Context, b *batch) error {
-	w.admit(b)
-	if b.kind != quarantined {
-		w.decode(b)
-		w.pipeline.step(Decoded)
-		if err := w.write(work, b); err != nil {
-			return err
-		}
-		w.pipeline.step(Committed)
-		w.observe(work, b)
-		w.pipeline.step(Observed)
+	if err := w.store(work, b); err != nil {
+		return err
 	}
-	// Rows that are committed come first: whatever happens to dead letters does not concern them.
+	w.finish(work, b)
+	return nil
+}
+
+// store takes batches, which are written together, up to the point where Redis is to be told of them.
+func (w *worker) store(work context.Context, batches ...*batch) error {
+	entries := 0
+	for _, b := range batches {
+		entries += len(b.Entries)
+	}
+	w.items = slices.Grow(w.items, entries) // rows point to items
+	for _, b := range batches {
+		w.admit(b)
+		if b.kind != quarantined {
+			w.decode(b)
+		}
+	}
+	if batches[0].kind == quarantined {
+		return nil
+	}
+	w.pipeline.step(Decoded)
+	if err := w.write(work, batches[0]); err != nil {
+		return err
+	}
+	w.pipeline.step(Committed)
+	w.observe(work)
+	w.pipeline.step(Observed)
+	return nil
+}
+
+// finish tells Redis of a batch. Rows that are committed come first: whatever happens to dead letters does not
+// concern them.
+func (w *worker) finish(work context.Context, b *batch) {
 	w.finisher.acknowledge(work, b.lane, b.items)
 	w.pipeline.step(Acknowledged)
 	if w.finisher.deadLetter(work, b.lane, b.items) {
 		w.pipeline.step(DeadLettered)
 	}
-	return nil
 }
 
 // admit makes the batch's items, and decides those that are not to be decoded.
@@ -71,6 +86,7 @@ func (w *worker) admit(b *batch) {
 	if b.items != nil {
 		return // the lane has made them
 	}
+	first := len(w.items)
 	for i := range b.Entries {
 		it := item{entry: &b.Entries[i]}
 		switch {
@@ -81,7 +97,7 @@ func (w *worker) admit(b *batch) {
 		}
 		w.items = append(w.items, it)
 	}
-	b.items = w.items
+	b.items = w.items[first:]
 }
 
 // decode makes positions of the items that are undecided or parked, or decides why they are none.
@@ -102,7 +118,7 @@ func (w *worker) decode(b *batch) {
 			continue
 		}
 		w.positions = append(w.positions, pos)
-		w.rows = append(w.rows, it)
+		w.rows = append(w.rows, row{it, b.lane})
 	}
 }
 
@@ -118,7 +134,8 @@ func (w *worker) decodeOne(payload []byte) (pos position.Position, err error) {
 	return w.decoder.Decode(payload)
 }
 
-// write stores the positions and decides their items.
+// write stores the positions and decides their items. Batches that are written together are of one kind: b is any
+// of them.
 func (w *worker) write(work context.Context, b *batch) error {
 	if len(w.positions) == 0 {
 		return nil
@@ -146,21 +163,21 @@ func (w *worker) write(work context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
-	for _, it := range w.rows {
-		it.outcome, it.err = stored, nil
+	for _, row := range w.rows {
+		row.outcome, row.err = stored, nil
 	}
 	for i := range result.Rejected {
 		w.rows[result.Rejected[i].Index].refused(&result.Rejected[i])
 	}
 	for _, p := range result.Parked {
-		it := w.rows[p.Index]
+		it := w.rows[p.Index].item
 		it.outcome, it.err = parked, p.Err
 	}
 	return nil
 }
 
 // observe shows the committed rows to the device cache, the listeners, the metrics and the debug log.
-func (w *worker) observe(work context.Context, b *batch) {
+func (w *worker) observe(work context.Context) {
 	p, now := w.pipeline, time.Now()
 	w.keepStored()
 	p.Metrics.BatchPositions.Observe(float64(len(w.positions)))
@@ -169,13 +186,13 @@ func (w *worker) observe(work context.Context, b *batch) {
 	} else {
 		p.Devices.Observe(now, w.positions)
 	}
-	debug := b.lane.logger.Enabled(work, slog.LevelDebug)
+	debug := p.Logger.Enabled(work, slog.LevelDebug)
 	for i := range w.positions {
 		pos, id := &w.positions[i], w.rows[i].entry.ID
 		p.Metrics.ObserveEntryDelay(now.Sub(id.Time()))
 		p.Metrics.ObservePositionDelay(now.Sub(pos.Timestamp))
 		if debug { // the only place that logs single records; it holds coordinates
-			b.lane.logger.Debug("position stored", "entry", id.String(), "device_id", pos.DeviceID,
+			w.rows[i].lane.logger.Debug("position stored", "entry", id.String(), "device_id", pos.DeviceID,
 				"ts", pos.Timestamp, "latitude", pos.Latitude, "longitude", pos.Longitude)
 		}
 	}
@@ -184,12 +201,12 @@ func (w *worker) observe(work context.Context, b *batch) {
 // keepStored leaves in positions and rows what is committed.
 func (w *worker) keepStored() {
 	kept := 0
-	for i, it := range w.rows {
-		if it.outcome != stored {
+	for i, row := range w.rows {
+		if row.outcome != stored {
 			continue
 		}
 		if kept != i {
-			w.positions[kept], w.rows[kept] = w.positions[i], it
+			w.positions[kept], w.rows[kept] = w.positions[i], row
 			if len(w.fresh) > 0 {
 				w.fresh[kept] = w.fresh[i]
 			}

@@ -15,7 +15,7 @@ func TestWorker_ForgetsItsBatch(t *testing.T) {
 	entry := &stream.Entry{Payload: []byte("x")}
 	w := worker{
 		positions: []position.Position{{Attributes: entry.Payload}, {Attributes: entry.Payload}}[:1], // one was rejected
-		rows:      []*item{{entry: entry}, {entry: entry}}[:1],
+		rows:      []row{{item: &item{entry: entry}}, {item: &item{entry: entry}}}[:1],
 		items:     []item{{entry: entry}},
 	}
 	w.finisher.letters = []stream.Letter{{Entry: entry}}
@@ -26,7 +26,7 @@ func TestWorker_ForgetsItsBatch(t *testing.T) {
 		require.Zero(t, n)
 	}
 	require.Equal(t, []position.Position{{}, {}}, w.positions[:2])
-	require.Equal(t, []*item{nil, nil}, w.rows[:2])
+	require.Equal(t, []row{{}, {}}, w.rows[:2])
 	require.Equal(t, []item{{}}, w.items[:1])
 	require.Equal(t, []stream.Letter{{}}, w.finisher.letters[:1])
 	require.Equal(t, []*item{nil}, w.finisher.rejected[:1])
@@ -37,11 +37,11 @@ func TestWorker_KeepsWhatIsStored(t *testing.T) {
 	w := worker{}
 	for i := range items {
 		w.positions = append(w.positions, position.Position{Priority: uint8(i)})
-		w.rows = append(w.rows, &items[i])
+		w.rows = append(w.rows, row{&items[i], nil})
 	}
 	w.keepStored()
 	require.Equal(t, []position.Position{{Priority: 0}, {Priority: 2}, {Priority: 4}}, w.positions)
-	require.Equal(t, []*item{&items[0], &items[2], &items[4]}, w.rows)
+	require.Equal(t, []row{{&items[0], nil}, {&items[2], nil}, {&items[4], nil}}, w.rows)
 }
 
 // An entry of which only the beginning is in memory is not decoded, however good the beginning is, and

@@ -302,7 +302,7 @@ func TestService_FinishesWhatWasPending(t *testing.T) {
 	_, err := c.EnsureGroup(t.Context())
 	require.NoError(t, err)
 	for range 2 { // the process before read 1000 and died
-		_, err = c.ReadNew(t.Context(), new(stream.Batch), 500, time.Millisecond)
+		_, err = c.ReadNew(t.Context(), new(stream.Batch), 500, time.Millisecond, nil)
 		require.NoError(t, err)
 	}
 	require.NoError(t, c.Close())

@@ -43,6 +43,7 @@ func (c *Consumer) parseCounted(entries []Entry, reply []byte) (d delivered, err
 	if err != nil {
 		return d, err
 	}
+	c.consumers = after.consumers
 	if c.grew(before, after) {
 		d.trimmedUnread = max(*after.read-*before.read-int64(len(d.entries)-len(entries)), 0)
 	}
@@ -62,8 +63,9 @@ func (c *Consumer) grew(before, after counts) bool {
 // counts is what XINFO GROUPS tells of a group. Read is nil where that is null, or the group or the
 // stream is not there.
 type counts struct {
-	last ID
-	read *int64
+	last      ID
+	read      *int64
+	consumers int
 }
 
 // counts reads a reply of XINFO GROUPS.
@@ -109,6 +111,8 @@ func (r *respReader) group() (name []byte, c counts, err error) {
 			if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
 				c.read = &n
 			}
+		case "consumers":
+			c.consumers, _ = strconv.Atoi(string(value))
 		case "last-delivered-id":
 			c.last, _ = parseID(string(value))
 		}

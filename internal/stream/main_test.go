@@ -32,7 +32,7 @@ func (f fixture) readNew(t testing.TB, count int) (Batch, error) {
 }
 
 func readNew(t testing.TB, c *Consumer, count int) (b Batch, err error) {
-	_, err = c.ReadNew(t.Context(), &b, count, shortBlock)
+	_, err = c.ReadNew(t.Context(), &b, count, shortBlock, nil)
 	t.Cleanup(func() { _ = c.Close() })
 	return b, err
 }

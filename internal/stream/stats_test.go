@@ -59,7 +59,7 @@ func (r *observer) look(t testing.TB) Stats {
 func (r *observer) read(t testing.TB) {
 	for {
 		var batch Batch
-		n, err := r.ReadNew(t.Context(), &batch, 7, 0)
+		n, err := r.ReadNew(t.Context(), &batch, 7, 0, nil)
 		require.NoError(t, err)
 		r.lost += batch.TrimmedUnread
 		if n == 0 {

@@ -50,6 +50,8 @@ type Consumer struct {
 	// countsFrom is when reads count again; before that they do without.
 	countsFrom time.Time
 
+	consumers int // of the group, as the last counted read saw it
+
 	wire    *wire // of the reads; nil while there is none
 	buffers buffers
 }
@@ -64,6 +66,10 @@ func NewConsumer(client redis.UniversalClient, stream, group, name string) *Cons
 
 // Stream returns the name of the stream.
 func (c *Consumer) Stream() string { return c.stream }
+
+// Consumers returns how many consumers the group had at the last read that counted; 0 where that is not known. It is
+// for the goroutine that reads.
+func (c *Consumer) Consumers() int { return c.consumers }
 
 // EnsureGroup creates the stream and the group where either is missing (XGROUP CREATE …
 // MKSTREAM) and reports whether it did. The group begins at 0: entries that were there before
@@ -95,8 +101,10 @@ func (c *Consumer) EnsureGroup(ctx context.Context) (created bool, err error) {
 // does not wait. It returns how many came: 0 and no error means none. Delivered entries are
 // pending for this consumer until Ack or DeadLetter, even where the reply is lost: after an
 // error, which may be a *BrokenReplyError, read what is pending.
-func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration) (int, error) {
-	n, err := c.readAtOnce(ctx, batch, count)
+//
+// Where acks, which may be nil, holds ids, they are acknowledged in the same write, before anything waits.
+func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block time.Duration, acks *Acks) (int, error) {
+	n, err := c.readAtOnce(ctx, batch, count, acks)
 	if err == nil && n == 0 && block >= time.Millisecond {
 		// What is added while this waits comes at once: nothing of it is trimmed unread.
 		q := c.query(count, readDepth, c.readCommand(count, block, ">"))
@@ -110,9 +118,11 @@ func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block t
 }
 
 // readAtOnce reads what is there, and counts what was trimmed unread where Redis lets it.
-func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int) (int, error) {
+func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int, acks *Acks) (int, error) {
 	if !time.Now().Before(c.countsFrom) {
-		n, err := c.readInto(ctx, batch, c.query(count, execDepth, c.countedRead(count)...), c.parseCounted)
+		q := c.query(count, execDepth, c.countedRead(count)...)
+		q.ack = c.acknowledging(acks)
+		n, err := c.readInto(ctx, batch, q, c.parseCounted)
 		switch {
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "EXECABORT"), redis.HasErrorPrefix(err, "ERR"):
 			c.countsFrom = time.Now().Add(uncountedFor)
@@ -122,7 +132,9 @@ func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int) (int
 		}
 		// Redis without memory takes nothing into a transaction, and above all has to be read.
 	}
-	return c.readInto(ctx, batch, c.query(count, readDepth, c.readCommand(count, 0, ">")), parsePlain)
+	q := c.query(count, readDepth, c.readCommand(count, 0, ">"))
+	q.ack = c.acknowledging(acks)
+	return c.readInto(ctx, batch, q, parsePlain)
 }
 
 func (c *Consumer) readCommand(count int, block time.Duration, after string) []string {

@@ -186,7 +186,7 @@ func TestConsumer_DeadLettersAnEntryOfManyFields(t *testing.T) {
 	contract := []any{"ts", "1", "device_id", "d", "payload", "p"}
 	f.add(t, append(append([]any{"payload", "overridden"}, fields[:len(fields)-2]...), contract...)...)
 	var batch Batch
-	_, err = f.ReadNew(t.Context(), &batch, 10, shortBlock)
+	_, err = f.ReadNew(t.Context(), &batch, 10, shortBlock, nil)
 	require.NoError(t, err)
 	f.deadLetter(t, []Letter{{Entry: &batch.Entries[0], Reason: "not_json", Detail: "no payload"}})
 	require.Empty(t, f.pending(t))

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,6 +27,7 @@ type wire struct {
 
 // query is what is to be sent over a wire, and what bounds its reply.
 type query struct {
+	ack      ackQuery // goes before the commands; its reply is not among theirs
 	commands [][]string
 	// entries is how many entries the last command may reply with.
 	entries int
@@ -108,19 +108,36 @@ func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { w.conn.finish(time.Now().Add(stopGrace)) })
 	defer stop()
-	w.out = w.out[:0]
+	w.out = q.ack.append(w.out[:0])
 	for _, command := range q.commands {
 		w.out = appendCommand(w.out, command)
 	}
 	if _, err := w.conn.Write(w.out); err != nil {
 		return buf, err
 	}
+	err := w.readAck(q.ack)
 	w.reader.begin(q.limits, q.progress)
-	reply, err := w.last(len(q.commands), buf)
+	if err == nil {
+		buf, err = w.last(len(q.commands), buf)
+	}
 	if err != nil && w.broken(err) {
 		err = &BrokenReplyError{Entries: q.entries, Bytes: w.received, Err: err}
 	}
-	return reply, err
+	return buf, err
+}
+
+// readAck reads the reply to XACK, where it was sent.
+func (w *wire) readAck(q ackQuery) error {
+	if q.acks == nil {
+		return nil
+	}
+	w.reader.begin(limits{}, nil)
+	reply, err := w.reply(make([]byte, 0, len("-NOPERM")))
+	if err != nil {
+		return err
+	}
+	q.answered(reply)
+	return nil
 }
 
 // last reads so many replies and appends the last one to buf, or the first error among them.
@@ -153,14 +170,16 @@ func (w *wire) broken(err error) bool {
 }
 
 func appendCommand(b []byte, command []string) []byte {
-	b = append(b, '*')
-	b = strconv.AppendInt(b, int64(len(command)), 10)
+	b = appendHeader(b, '*', len(command))
 	for _, arg := range command {
-		b = append(b, "\r\n$"...)
-		b = strconv.AppendInt(b, int64(len(arg)), 10)
-		b = append(b, "\r\n"...)
-		b = append(b, arg...)
+		b = appendArgument(b, arg)
 	}
+	return b
+}
+
+func appendArgument[T string | []byte](b []byte, arg T) []byte {
+	b = appendHeader(b, '$', len(arg))
+	b = append(b, arg...)
 	return append(b, "\r\n"...)
 }
 
