@@ -35,8 +35,9 @@ type Options struct {
 	Positions int // drained in each round
 	Devices   int
 	Streams   int // streams over which the positions are spread, by device
-	BatchSize int // of the worker and of raw COPY
-	Writers   int // of the worker
+	Workers   int // processes that share the streams
+	BatchSize int // of each worker and of raw COPY
+	Writers   int // of each worker
 	Rounds    int
 
 	// Replay drains the streams a second time, when all rows exist.

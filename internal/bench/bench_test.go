@@ -28,6 +28,7 @@ func tiny(t *testing.T) bench.Options {
 		Positions:     2000,
 		Devices:       100,
 		Streams:       2,
+		Workers:       1,
 		BatchSize:     500,
 		Writers:       2,
 		Rounds:        1,
@@ -145,7 +146,7 @@ func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
 	require.Equal(t, ratio.Median >= 0.6, *ratio.Met)
 
 	require.Equal(t, map[string]any{
-		"positions": 20_000.0, "devices": 100.0, "streams": 2.0, "batch_size": 500.0, "writers": 2.0,
+		"positions": 20_000.0, "devices": 100.0, "streams": 2.0, "workers": 1.0, "batch_size": 500.0, "writers": 2.0,
 		"rounds": 1.0, "replay": true, "latency_rate": 1000.0, "latency_for_seconds": 2.0, "single_entries": 5.0,
 	}, d.Settings)
 	require.Equal(t, "on", d.Machine["fsync"])
@@ -265,4 +266,16 @@ func TestRun_SaysHowTheWorkerFailed(t *testing.T) {
 	_, err := bench.Run(t.Context(), opts)
 	require.ErrorContains(t, err, "exit status 2")
 	require.ErrorContains(t, err, "--writers")
+}
+
+// Two workers share the positions of the drain and of the steady rate; their figures are added up.
+func TestRun_AddsUpWorkers(t *testing.T) {
+	opts := tiny(t)
+	opts.Workers = 2
+	report, err := bench.Run(t.Context(), opts)
+	require.NoError(t, err)
+	d := decode(t, report)
+	require.Equal(t, 2.0, d.Settings["workers"])
+	require.Positive(t, d.Figures["latency_worker_cpu_us_per_position"].Median)
+	require.Positive(t, d.Figures["latency_commits_per_second"].Median)
 }

@@ -14,7 +14,7 @@ const (
 	mebi  = 1 << 20
 )
 
-// drain measures the worker on streams that were filled beforehand.
+// drain measures the workers on streams that were filled beforehand.
 func (r *runner) drain(ctx context.Context, m measurements) (err error) {
 	if err := r.empty(ctx); err != nil {
 		return err
@@ -23,19 +23,19 @@ func (r *runner) drain(ctx context.Context, m measurements) (err error) {
 	if err := g.createAtEnd(ctx); err != nil {
 		return err
 	}
-	w, err := r.startWorker(ctx, r.load.streams)
+	ws, err := r.startWorkers(ctx, r.load.streams)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.stop(ctx)) }()
-	m.set(startSeconds, w.started.Seconds())
+	defer func() { err = errors.Join(err, ws.stop(ctx)) }()
+	m.set(startSeconds, ws.started().Seconds())
 
 	r.rows = r.opts.Positions
-	first, err := r.drainOnce(ctx, g, w)
+	first, err := r.drainOnce(ctx, g, ws)
 	if err != nil {
 		return err
 	}
-	peak, err := peakResident(w.cmd.Process.Pid)
+	peak, err := ws.peakResident()
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (r *runner) drain(ctx context.Context, m measurements) (err error) {
 		return nil
 	}
 
-	second, err := r.drainOnce(ctx, g, w)
+	second, err := r.drainOnce(ctx, g, ws)
 	if err != nil {
 		return err
 	}
@@ -71,24 +71,24 @@ type drained struct {
 	allocations, allocatedBytes      float64
 }
 
-// drainOnce rewinds the groups and measures the worker until all entries are acknowledged.
-func (r *runner) drainOnce(ctx context.Context, g groups, w *worker) (drained, error) {
-	before, err := r.sample(ctx, w)
+// drainOnce rewinds the groups and measures the workers until all entries are acknowledged.
+func (r *runner) drainOnce(ctx context.Context, g groups, ws workers) (drained, error) {
+	before, err := r.sample(ctx, ws)
 	if err != nil {
 		return drained{}, err
 	}
-	if err := stopAndRewind(ctx, g, w); err != nil {
+	if err := stopAndRewind(ctx, g, ws); err != nil {
 		return drained{}, err
 	}
 	began := time.Now()
-	if err := w.signal(syscall.SIGCONT); err != nil {
+	if err := ws.signal(syscall.SIGCONT); err != nil {
 		return drained{}, err
 	}
-	if err := g.wait(ctx, w); err != nil {
+	if err := g.wait(ctx, ws); err != nil {
 		return drained{}, err
 	}
 	took := time.Since(began)
-	after, err := r.sample(ctx, w)
+	after, err := r.sample(ctx, ws)
 	if err != nil {
 		return drained{}, err
 	}
@@ -107,10 +107,10 @@ func (r *runner) drainOnce(ctx context.Context, g groups, w *worker) (drained, e
 	}, nil
 }
 
-// stopAndRewind stops the worker with SIGSTOP, waits until its blocked reads have returned, and rewinds
-// the groups. The worker then starts to read all streams when it continues.
-func stopAndRewind(ctx context.Context, g groups, w *worker) error {
-	if err := w.signal(syscall.SIGSTOP); err != nil {
+// stopAndRewind stops the workers with SIGSTOP, waits until their blocked reads have returned, and rewinds
+// the groups. The workers then start to read all streams when they continue.
+func stopAndRewind(ctx context.Context, g groups, ws workers) error {
+	if err := ws.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	select {

@@ -93,8 +93,8 @@ func (g groups) done(ctx context.Context, lastIDs []string) (bool, error) {
 	return true, nil
 }
 
-// wait returns when all entries are acknowledged. It returns an error if the worker ends before.
-func (g groups) wait(ctx context.Context, w *worker) error {
+// wait returns when all entries are acknowledged. It returns an error if a worker ends before.
+func (g groups) wait(ctx context.Context, ws workers) error {
 	lastIDs, err := g.lastIDs(ctx)
 	if err != nil {
 		return err
@@ -106,10 +106,11 @@ func (g groups) wait(ctx context.Context, w *worker) error {
 		if err != nil || done {
 			return err
 		}
+		if err := ws.failure(); err != nil {
+			return err
+		}
 		select {
 		case <-tick.C:
-		case <-w.ended:
-			return w.failure()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -73,19 +73,19 @@ type observation struct {
 	warmingUp, publishing time.Duration
 }
 
-// observe starts a worker, publishes warmUp entries and then the measured entries at an even rate, and
-// stops the worker when it has acknowledged them.
+// observe starts the workers, publishes warmUp entries and then the measured entries at an even rate, and
+// stops the workers when they have acknowledged them.
 func (r *runner) observe(ctx context.Context, step string, rate float64, warmUp, entries int) (o observation, err error) {
 	streams := r.newStreams(step)
 	g := groups{r.servers.redis, streams}
 	if err := g.createAtEnd(ctx); err != nil {
 		return o, err
 	}
-	w, err := r.startWorker(ctx, streams)
+	ws, err := r.startWorkers(ctx, streams)
 	if err != nil {
 		return o, err
 	}
-	defer func() { err = errors.Join(err, w.stop(ctx)) }()
+	defer func() { err = errors.Join(err, ws.stop(ctx)) }()
 
 	o.entries = entries
 	r.rows += warmUp + entries
@@ -93,19 +93,19 @@ func (r *runner) observe(ctx context.Context, step string, rate float64, warmUp,
 	if o.warmingUp, err = r.publishEvenly(ctx, out, rate, warmUp); err != nil {
 		return o, err
 	}
-	if err := g.wait(ctx, w); err != nil {
+	if err := g.wait(ctx, ws); err != nil {
 		return o, err
 	}
-	if o.before, err = r.sample(ctx, w); err != nil {
+	if o.before, err = r.sample(ctx, ws); err != nil {
 		return o, err
 	}
 	if o.publishing, err = r.publishEvenly(ctx, out, rate, entries); err != nil {
 		return o, err
 	}
-	if err := g.wait(ctx, w); err != nil {
+	if err := g.wait(ctx, ws); err != nil {
 		return o, err
 	}
-	o.after, err = r.sample(ctx, w)
+	o.after, err = r.sample(ctx, ws)
 	return o, err
 }
 

@@ -23,6 +23,7 @@ type Settings struct {
 	Positions         int     `json:"positions"`
 	Devices           int     `json:"devices"`
 	Streams           int     `json:"streams"`
+	Workers           int     `json:"workers"`
 	BatchSize         int     `json:"batch_size"`
 	Writers           int     `json:"writers"`
 	Rounds            int     `json:"rounds"`
@@ -46,7 +47,7 @@ func newReport(machine Machine, opts Options, rounds []measurements) *Report {
 	r := &Report{
 		Machine: machine,
 		Settings: Settings{
-			Positions: opts.Positions, Devices: opts.Devices, Streams: opts.Streams,
+			Positions: opts.Positions, Devices: opts.Devices, Streams: opts.Streams, Workers: opts.Workers,
 			BatchSize: opts.BatchSize, Writers: opts.Writers, Rounds: opts.Rounds, Replay: opts.Replay,
 			LatencyRate: opts.LatencyRate, LatencyForSeconds: opts.LatencyFor.Seconds(), SingleEntries: opts.SingleEntries,
 		},
@@ -113,7 +114,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 func (r *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	s, m := r.Settings, r.Machine
-	fmt.Fprintf(&b, "%d positions of %d devices, streams: %d, batch size: %d, writers: %d\n", s.Positions, s.Devices, s.Streams, s.BatchSize, s.Writers)
+	fmt.Fprintf(&b, "%d positions of %d devices, streams: %d, workers: %d, batch size: %d, writers: %d\n", s.Positions, s.Devices, s.Streams, s.Workers, s.BatchSize, s.Writers)
 	fmt.Fprintf(&b, "on %d cores (%s), %s, %s; Redis %s, PostgreSQL %s, %s\n", m.Cores, m.CPU, m.Platform, m.Go, m.Redis, m.PostgreSQL, m.table())
 	fmt.Fprintf(&b, "fsync %s, synchronous_commit %s, shared_buffers %s\n\n", m.Fsync, m.SynchronousCommit, m.SharedBuffers)
 

@@ -18,7 +18,7 @@ const (
 	metricEntryDelay       = "processor_entry_delay_seconds"
 )
 
-// sample holds the worker's metrics and the CPU time of worker and servers at one moment.
+// sample holds the metrics of all workers and the CPU time of workers and servers at one moment.
 type sample struct {
 	allocatedBytes   float64
 	allocatedObjects float64
@@ -27,7 +27,24 @@ type sample struct {
 	servers          serverCPU
 }
 
-func (r *runner) sample(ctx context.Context, w *worker) (s sample, err error) {
+// sample adds up the workers' metrics and CPU time.
+func (r *runner) sample(ctx context.Context, ws workers) (sum sample, err error) {
+	for _, w := range ws {
+		s, err := w.sample(ctx)
+		if err != nil {
+			return sum, err
+		}
+		sum.allocatedBytes += s.allocatedBytes
+		sum.allocatedObjects += s.allocatedObjects
+		sum.delay = sum.delay.Add(s.delay)
+		sum.workerCPU += s.workerCPU
+	}
+	sum.servers, err = r.servers.cpu()
+	return sum, err
+}
+
+// sample reads the metrics and CPU time of one worker.
+func (w *worker) sample(ctx context.Context) (s sample, err error) {
 	body, err := w.get(ctx, "/metrics")
 	if err != nil {
 		return s, fmt.Errorf("read the worker's metrics: %w", err)
@@ -50,8 +67,7 @@ func (r *runner) sample(ctx context.Context, w *worker) (s sample, err error) {
 	if s.workerCPU, err = cpuSeconds(w.cmd.Process.Pid); err != nil {
 		return s, fmt.Errorf("CPU time of the worker: %w", err)
 	}
-	s.servers, err = r.servers.cpu()
-	return s, err
+	return s, nil
 }
 
 func counterOf(families map[string]*dto.MetricFamily, name string) (float64, error) {

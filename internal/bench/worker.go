@@ -41,7 +41,7 @@ type worker struct {
 }
 
 // startWorker starts a worker and returns when it is ready. The caller stops it.
-func (r *runner) startWorker(ctx context.Context, streams []string) (*worker, error) {
+func (r *runner) startWorker(ctx context.Context, consumer string, streams []string) (*worker, error) {
 	environ, err := r.workerEnviron()
 	if err != nil {
 		return nil, err
@@ -50,6 +50,7 @@ func (r *runner) startWorker(ctx context.Context, streams []string) (*worker, er
 		cmd: exec.Command(r.opts.Executable, "run",
 			"--redis-stream", strings.Join(streams, ","),
 			"--redis-group", groupName,
+			"--redis-consumer", consumer,
 			"--batch-size", strconv.Itoa(r.opts.BatchSize),
 			"--writers", strconv.Itoa(r.opts.Writers),
 			"--http-addr", "127.0.0.1:0",

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
 
 	"processor/internal/bench"
@@ -22,7 +24,10 @@ type benchCmd struct {
 	Positions int `env:"BENCH_POSITIONS" default:"300000" range:"1..100000000" placeholder:"N" group:"Load:" help:"Positions to drain in a round (default: ${default})."`
 	Devices   int `env:"BENCH_DEVICES" default:"10000" range:"1..10000000" placeholder:"N" group:"Load:" help:"Simulated trackers (default: ${default})."`
 	Streams   int `env:"BENCH_STREAMS" default:"1" range:"1..100" placeholder:"N" group:"Load:" help:"Streams to spread the positions over, by device (default: ${default})."`
+	Workers   int `env:"BENCH_WORKERS" default:"1" range:"1..64" placeholder:"N" group:"Worker:" help:"Worker processes that share the streams; their CPU is added up (default: ${default})."`
 	Rounds    int `env:"BENCH_ROUNDS" default:"5" range:"1..1000" placeholder:"N" group:"Load:" help:"How often to measure everything; medians are reported (default: ${default})."`
+
+	Executable string `env:"BENCH_EXECUTABLE" placeholder:"FILE" group:"Worker:" help:"Processor to measure, to compare releases (default: this one)."`
 
 	BatchSize int `env:"BENCH_BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Worker:" help:"Most entries in a batch, and rows in a COPY (default: ${default})."`
 	Writers   int `env:"BENCH_WRITERS" default:"0" range:"0..64" placeholder:"N" group:"Worker:" help:"Batches that the worker writes at once; 0 is one for each CPU, 2 to 4 (default: ${default})."`
@@ -56,9 +61,9 @@ func (c *benchCmd) Run(ctx context.Context, out Streams) error {
 	if err != nil {
 		return err
 	}
-	executable, err := os.Executable()
+	executable, err := c.executable()
 	if err != nil {
-		return fmt.Errorf("find the processor's own binary: %w", err)
+		return err
 	}
 	opts := bench.Options{
 		RedisURL:      redis.URL,
@@ -67,6 +72,7 @@ func (c *benchCmd) Run(ctx context.Context, out Streams) error {
 		Positions:     c.Positions,
 		Devices:       c.Devices,
 		Streams:       c.Streams,
+		Workers:       c.Workers,
 		BatchSize:     c.BatchSize,
 		Writers:       service.Writers(c.Writers),
 		Rounds:        c.Rounds,
@@ -87,6 +93,22 @@ func (c *benchCmd) Run(ctx context.Context, out Streams) error {
 		return report.WriteJSON(out.Out)
 	}
 	return report.WriteTable(out.Out)
+}
+
+// executable returns the path of the binary whose workers are measured.
+func (c *benchCmd) executable() (string, error) {
+	if c.Executable == "" {
+		own, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("find the processor's own binary: %w", err)
+		}
+		return own, nil
+	}
+	found, err := exec.LookPath(c.Executable)
+	if err != nil {
+		return "", &service.SettingError{Flag: "executable", Env: "BENCH_EXECUTABLE", Err: err}
+	}
+	return filepath.Abs(found)
 }
 
 // servers checks the URLs that are set.

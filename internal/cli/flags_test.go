@@ -96,6 +96,7 @@ func badValues() map[string]badValue {
 			"postgres://u:s3cret@h/d?sslmode=loose", "postgres://u:s3cret@h:port/d", "postgres://u:s3cret@h/d?pool_max_conns=s3",
 		}, "wanted: postgres://", true},
 		"database-url-file": {[]string{"not-there"}, "no such file", false},
+		"executable":        {[]string{"./not-there", "."}, "executable", false},
 		"redis-stream":      {[]string{"", " ", "a b", "a\tb", "a\u202eb", "a\u009bb", "\ufeffa", "a\xff"}, "wanted: telemetry:t", true},
 		"redis-group":       {[]string{"", " ", "a b", " a", "a\n", "a\u00a0b"}, "wanted: processor", true},
 		"http-addr":         {[]string{"", "8080", ":port", ":99999"}, "wanted: :8080 or 127.0.0.1:8080", false},
