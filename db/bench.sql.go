@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 )
 
 const checkpoint = `-- name: Checkpoint :exec
@@ -16,6 +17,16 @@ CHECKPOINT
 // So that no measurement pays for the dirty pages of the one before it.
 func (q *Queries) Checkpoint(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, checkpoint)
+	return err
+}
+
+const compressPositions = `-- name: CompressPositions :exec
+SELECT compress_chunk(c, if_not_compressed => TRUE) FROM show_chunks('positions') AS c
+`
+
+// Converts all chunks to the columnstore, also those that hold late rows beside compressed ones.
+func (q *Queries) CompressPositions(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, compressPositions)
 	return err
 }
 
@@ -45,6 +56,62 @@ func (q *Queries) DatabaseCommits(ctx context.Context, application string) (Data
 	row := q.db.QueryRow(ctx, databaseCommits, application)
 	var i DatabaseCommitsRow
 	err := row.Scan(&i.Commits, &i.Sessions)
+	return i, err
+}
+
+const hasColumnstore = `-- name: HasColumnstore :one
+SELECT (
+    EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')
+    AND current_setting('timescaledb.license', TRUE) IS NOT DISTINCT FROM 'timescale'
+)::boolean AS has
+`
+
+// Reports whether this database can compress chunks: TimescaleDB under its community licence.
+func (q *Queries) HasColumnstore(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, hasColumnstore)
+	var has bool
+	err := row.Scan(&has)
+	return has, err
+}
+
+const liveDelays = `-- name: LiveDelays :one
+SELECT
+    count(*)::bigint AS entries,
+    coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY delay.ms), 0)::double precision AS p50,
+    coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY delay.ms), 0)::double precision AS p99,
+    coalesce(max(delay.ms), 0)::double precision AS longest
+FROM (
+    SELECT (extract(EPOCH FROM pg_xact_commit_timestamp(positions.xmin) - positions.ts) * 1000)::double precision AS ms
+    FROM positions
+    WHERE positions.ts BETWEEN $1 AND $2
+      AND positions.device_id <> $3::text
+) AS delay
+`
+
+type LiveDelaysParams struct {
+	First time.Time
+	Last  time.Time
+	Other string
+}
+
+type LiveDelaysRow struct {
+	Entries int64
+	P50     float64
+	P99     float64
+	Longest float64
+}
+
+// Milliseconds from fix to commit of rows whose fix time is the wall clock of this machine. A
+// commit's time is taken before its WAL is written out. Needs track_commit_timestamp = on.
+func (q *Queries) LiveDelays(ctx context.Context, arg LiveDelaysParams) (LiveDelaysRow, error) {
+	row := q.db.QueryRow(ctx, liveDelays, arg.First, arg.Last, arg.Other)
+	var i LiveDelaysRow
+	err := row.Scan(
+		&i.Entries,
+		&i.P50,
+		&i.P99,
+		&i.Longest,
+	)
 	return i, err
 }
 

@@ -1,14 +1,14 @@
 // Package bench compares the worker's throughput with raw COPY into the same database, and measures its
 // latency, CPU and memory.
 //
-// A round measures, in this order and on one machine: COPY of the positions from memory (the upper limit),
-// the worker draining streams that hold the same positions, the worker at a steady rate, and the worker
-// with single entries. The worker is a child process, the same binary with `run`, so that CPU and memory
-// are measured for it alone. Rounds are repeated and their medians reported.
+// A round measures the chosen scenarios one after the other on one machine. The workers are child processes, the same
+// binary with `run`, so that CPU and memory are measured for them alone. Rounds are repeated and their medians reported.
 //
-// [Run] takes [Options] and returns a [Report]. Read bench.go first (rounds and raw COPY), then drain.go
-// and latency.go (the other steps), load.go and rows.go (the positions), database.go (the database), groups.go and worker.go (the worker from
-// outside), scrape.go and proc_linux.go (what is sampled), figures.go and report.go (the results).
+// [Run] takes [Options] and returns a [Report]. Read bench.go first (rounds), then scenario.go and a file for each
+// scenario, in the order of a round: raw.go, drain.go, replay.go, late.go, trickle.go and single.go (both use
+// observe.go), storm.go and dump.go (both use beside.go). Then load.go and rows.go (the positions), database.go (the
+// database), groups.go, worker.go and workers.go (the workers from outside), scrape.go and proc_linux.go (what is
+// sampled), figures.go and report.go (the results).
 package bench
 
 import (
@@ -40,21 +40,21 @@ type Options struct {
 	Writers   int // of each worker
 	Rounds    int
 
-	// Replay drains the streams a second time, when all rows exist.
-	Replay bool
-	// LatencyRate is in entries per second, sustained for LatencyFor. If LatencyFor is 0, neither the
-	// steady rate nor single entries are measured.
-	LatencyRate int
-	LatencyFor  time.Duration
+	// Scenarios are names of Names, in any order.
+	Scenarios []string
+	// LatencyRates of the trickle are in entries per second and different, each sustained for LatencyFor.
+	LatencyRates []int
+	LatencyFor   time.Duration
 	// SingleEntries is the number of entries that are added one by one to an idle system.
 	SingleEntries int
+	// LiveRate is in entries per second, beside a storm or a dump.
+	LiveRate int
+	// StormDays is the number of a storm's positions, which are a day apart, and DumpPositions that of a dump's.
+	StormDays, DumpPositions int
 
 	// Progress receives a line for each step, and the worker's warnings.
 	Progress io.Writer
 }
-
-// rawConnections returns the numbers of connections with which COPY is measured.
-func rawConnections() []int { return []int{1, 2, 4} }
 
 // runner holds the state of one run.
 type runner struct {
@@ -62,8 +62,10 @@ type runner struct {
 	log      *log.Logger
 	servers  *servers
 	database *database
-	load     *load
-	trackers *fleet.Fleet // for the latency steps; fixes carry the wall clock, so are newer than the load's
+	began    time.Time
+	load     *load        // nil until a scenario needs it
+	arrears  []string     // streams of late positions; nil until a scenario needs them
+	trackers *fleet.Fleet // of live positions; fixes carry the wall clock, so are newer than the load's
 	prefix   string       // of all stream names
 	streams  []string     // created so far
 	rows     int          // expected in the table when the current step has succeeded
@@ -75,10 +77,12 @@ func Run(ctx context.Context, opts Options) (report *Report, err error) {
 	if err := measurable(); err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	r := &runner{
 		opts:     opts,
+		began:    now,
 		log:      log.New(opts.Progress, "", 0),
-		trackers: fleet.New(fleet.Options{Devices: opts.Devices, Seed: 1, Start: time.Now()}),
+		trackers: fleet.New(fleet.Options{Devices: opts.Devices, Seed: 1, Start: now}),
 		prefix:   "processor-bench:{" + rand.Text() + "}",
 	}
 	r.log.Printf("starting servers")
@@ -99,61 +103,30 @@ func Run(ctx context.Context, opts Options) (report *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, r.cleanUp(ctx)) }()
 
-	r.log.Printf("publishing %d positions of %d devices to %d streams", opts.Positions, opts.Devices, opts.Streams)
-	if r.load, err = fill(ctx, r.servers.redis, r.newStreams("drain"), opts); err != nil {
+	scenarios, skipped, err := r.possible(ctx)
+	if err != nil {
 		return nil, err
+	}
+	for _, s := range skipped {
+		r.log.Printf("%s is not measured: %s", s.Scenario, s.Reason)
 	}
 	var rounds []measurements
 	for number := range opts.Rounds {
 		m := make(measurements)
-		if err := r.round(ctx, number+1, m); err != nil {
+		if err := r.round(ctx, number+1, scenarios, m); err != nil {
 			return nil, fmt.Errorf("round %d: %w", number+1, err)
 		}
 		rounds = append(rounds, m)
 	}
-	return newReport(machine, opts, rounds), nil
+	return newReport(machine, opts, skipped, rounds), nil
 }
 
-func (r *runner) round(ctx context.Context, number int, m measurements) error {
-	type step struct {
-		name string
-		run  func(context.Context, measurements) error
-	}
-	steps := []step{{"raw COPY", r.raw}, {"drain", r.drain}}
-	if r.opts.LatencyFor > 0 {
-		steps = append(steps, step{"steady rate", r.steady}, step{"single entries", r.single})
-	}
-	for _, s := range steps {
+func (r *runner) round(ctx context.Context, number int, scenarios []scenario, m measurements) error {
+	for _, s := range scenarios {
 		r.log.Printf("round %d of %d: %s", number, r.opts.Rounds, s.name)
-		if err := s.run(ctx, m); err != nil {
+		if err := s.run(r, ctx, m); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-	}
-	return nil
-}
-
-// raw measures COPY of the rows from memory, without Redis and worker.
-func (r *runner) raw(ctx context.Context, m measurements) error {
-	for _, connections := range rawConnections() {
-		if err := r.empty(ctx); err != nil {
-			return err
-		}
-		r.rows = r.opts.Positions
-		before, err := r.servers.cpu()
-		if err != nil {
-			return err
-		}
-		took, err := r.database.copy(ctx, &r.load.rows, connections)
-		if err != nil {
-			return err
-		}
-		after, err := r.servers.cpu()
-		if err != nil {
-			return err
-		}
-		m[rawRateWith(connections)] = float64(r.opts.Positions) / took.Seconds()
-		m.set(rawPostgresCPUWith(connections), (after.postgres-before.postgres)*micro/float64(r.opts.Positions))
-		r.log.Printf("  %d connections: %.0f positions/s", connections, m[rawRateWith(connections)])
 	}
 	return nil
 }

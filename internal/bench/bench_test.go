@@ -32,10 +32,13 @@ func tiny(t *testing.T) bench.Options {
 		BatchSize:     500,
 		Writers:       2,
 		Rounds:        1,
-		Replay:        true,
-		LatencyRate:   500,
+		Scenarios:     bench.Names(),
+		LatencyRates:  []int{1000, 500},
 		LatencyFor:    time.Second,
 		SingleEntries: 5,
+		LiveRate:      200,
+		StormDays:     40,
+		DumpPositions: 3000,
 		Progress:      t.Output(),
 	}
 }
@@ -45,6 +48,7 @@ type document struct {
 	Machine        map[string]any
 	Settings       map[string]any
 	RawConnections int `json:"raw_connections"`
+	Skipped        []bench.Skipped
 	Figures        map[string]struct {
 		Unit   string
 		Median float64
@@ -76,7 +80,14 @@ var serverCPU = []string{
 	"redis_cpu_us_per_position",
 	"replay_postgres_cpu_us_per_position",
 	"latency_postgres_cpu_us_per_position",
+	"latency_redis_cpu_us_per_position",
 	"latency_to_drain_postgres_cpu_ratio",
+	"latency_at_500_postgres_cpu_us_per_position",
+	"latency_at_500_redis_cpu_us_per_position",
+	"latency_at_500_to_drain_postgres_cpu_ratio",
+	"latency_at_1000_postgres_cpu_us_per_position",
+	"latency_at_1000_redis_cpu_us_per_position",
+	"latency_at_1000_to_drain_postgres_cpu_ratio",
 }
 
 // allOthers are the remaining figures.
@@ -101,8 +112,42 @@ var allOthers = []string{
 	"latency_p999_ms",
 	"latency_commits_per_second",
 	"latency_worker_cpu_us_per_position",
+	"latency_at_500_entries_per_second",
+	"latency_at_500_p50_ms",
+	"latency_at_500_p99_ms",
+	"latency_at_500_p999_ms",
+	"latency_at_500_commits_per_second",
+	"latency_at_500_worker_cpu_us_per_position",
+	"latency_at_1000_entries_per_second",
+	"latency_at_1000_p50_ms",
+	"latency_at_1000_p99_ms",
+	"latency_at_1000_p999_ms",
+	"latency_at_1000_commits_per_second",
+	"latency_at_1000_worker_cpu_us_per_position",
 	"single_p50_ms",
 	"single_p99_ms",
+}
+
+// disposable are the figures that need a disposable PostgreSQL server.
+var disposable = []string{
+	"storm_seconds",
+	"storm_live_p50_ms",
+	"storm_live_p99_ms",
+	"storm_live_max_ms",
+	"dump_positions_per_second",
+	"dump_live_p50_ms",
+	"dump_live_p99_ms",
+	"dump_live_max_ms",
+}
+
+// compressed are the figures that need TimescaleDB.
+var compressed = []string{
+	"late_positions_per_second",
+	"late_worker_cpu_us_per_position",
+	"late_postgres_cpu_us_per_position",
+	"late_replay_positions_per_second",
+	"late_replay_worker_cpu_us_per_position",
+	"late_replay_postgres_cpu_us_per_position",
 }
 
 func names(d document) []string {
@@ -116,18 +161,25 @@ func names(d document) []string {
 func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
 	opts := tiny(t)
 	// CPU time is counted in clock ticks of 10 ms per process: the work must take each server at least one.
-	opts.Positions, opts.LatencyRate, opts.LatencyFor = 20_000, 1000, 2*time.Second
+	opts.Positions, opts.LatencyFor = 20_000, 2*time.Second
 	report, err := bench.Run(t.Context(), opts)
 	require.NoError(t, err)
 
 	d := decode(t, report)
-	require.ElementsMatch(t, slices.Concat(allOthers, serverCPU), names(d))
+	want := slices.Concat(allOthers, serverCPU, disposable)
+	if d.Machine["timescaledb"] != "" {
+		want = append(want, compressed...)
+		require.Empty(t, d.Skipped)
+	} else {
+		require.Equal(t, []bench.Skipped{{Scenario: "late", Reason: "needs TimescaleDB with its community licence"}}, d.Skipped)
+	}
+	require.ElementsMatch(t, want, names(d))
 	for name, f := range d.Figures {
 		require.Len(t, f.Rounds, 1, name)
 		require.Equal(t, f.Rounds[0], f.Median, name)
 		require.Equal(t, f.Target == nil, f.Met == nil, name)
-		if name == "redis_cpu_us_per_position" {
-			require.GreaterOrEqual(t, f.Median, 0.0, "20,000 entries may take Redis less than a clock tick")
+		if strings.HasSuffix(name, "redis_cpu_us_per_position") {
+			require.GreaterOrEqual(t, f.Median, 0.0, "the entries may take Redis less than a clock tick")
 			continue
 		}
 		require.Positive(t, f.Median, name)
@@ -139,15 +191,28 @@ func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
 	require.LessOrEqual(t, median("latency_p99_ms"), median("latency_p999_ms"))
 	require.LessOrEqual(t, median("single_p50_ms"), median("single_p99_ms"))
 	require.LessOrEqual(t, median("latency_entries_per_second"), 1001.0)
+	require.LessOrEqual(t, median("latency_at_500_entries_per_second"), 501.0)
+	for name, f := range d.Figures {
+		if base, is := strings.CutPrefix(name, "latency_at_1000_"); is {
+			require.Equal(t, f, d.Figures["latency_"+base], "the first rate has the names without a rate, too")
+		}
+	}
+	requireLines(t, report)
+	for _, what := range []string{"storm", "dump"} {
+		require.LessOrEqual(t, median(what+"_live_p50_ms"), median(what+"_live_p99_ms"))
+		require.LessOrEqual(t, median(what+"_live_p99_ms"), median(what+"_live_max_ms"))
+	}
 	require.Contains(t, []int{1, 2, 4}, d.RawConnections)
 
 	ratio := d.Figures["pipeline_to_raw_ratio"]
-	require.Equal(t, 0.6, ratio.Target.AtLeast)
-	require.Equal(t, ratio.Median >= 0.6, *ratio.Met)
+	require.Equal(t, 0.72, ratio.Target.AtLeast)
+	require.Equal(t, ratio.Median >= 0.72, *ratio.Met)
 
 	require.Equal(t, map[string]any{
 		"positions": 20_000.0, "devices": 100.0, "streams": 2.0, "workers": 1.0, "batch_size": 500.0, "writers": 2.0,
-		"rounds": 1.0, "replay": true, "latency_rate": 1000.0, "latency_for_seconds": 2.0, "single_entries": 5.0,
+		"rounds": 1.0, "replay": true, "latency_rate": 1000.0, "latency_rates": []any{1000.0, 500.0}, "latency_for_seconds": 2.0, "single_entries": 5.0,
+		"scenarios": []any{"raw", "drain", "replay", "late", "trickle", "single", "storm", "dump"},
+		"live_rate": 200.0, "storm_days": 40.0, "dump_positions": 3000.0,
 	}, d.Settings)
 	require.Equal(t, "on", d.Machine["fsync"])
 	require.Equal(t, "on", d.Machine["synchronous_commit"])
@@ -162,7 +227,7 @@ func given(t *testing.T) (bench.Options, *pgx.Conn) {
 	t.Helper()
 	opts := tiny(t)
 	opts.RedisURL, opts.DatabaseURL = servertest.Redis(t), servertest.Migrated(t)
-	opts.Replay, opts.LatencyFor = false, 0
+	opts.Scenarios = []string{"raw", "drain"}
 	return opts, servertest.Connect(t, opts.DatabaseURL)
 }
 
@@ -184,15 +249,19 @@ func benchKeys(t *testing.T, redisURL string) []string {
 
 func TestRun_LeavesGivenServersAsTheyWere(t *testing.T) {
 	opts, conn := given(t)
+	opts.Scenarios = append(opts.Scenarios, "storm", "dump")
 
 	report, err := bench.Run(t.Context(), opts)
 	require.NoError(t, err)
 
 	d := decode(t, report)
+	require.Equal(t, []bench.Skipped{
+		{Scenario: "storm", Reason: "needs a disposable PostgreSQL server"}, {Scenario: "dump", Reason: "needs a disposable PostgreSQL server"},
+	}, d.Skipped)
 	require.Equal(t, map[string]any{"postgresql": false, "redis": false}, d.Machine["disposable"])
 	require.ElementsMatch(t, slices.DeleteFunc(slices.Clone(allOthers), func(name string) bool {
 		return strings.HasPrefix(name, "replay_") || strings.HasPrefix(name, "latency_") || strings.HasPrefix(name, "single_")
-	}), names(d), "no CPU of given servers, and no step that is turned off")
+	}), names(d), "no CPU of given servers, and no scenario that was not chosen")
 	require.Zero(t, rows(t, conn))
 	require.Empty(t, benchKeys(t, opts.RedisURL))
 }
@@ -223,7 +292,7 @@ func TestRun_FailsWhereATriggerMaySwallowRows(t *testing.T) {
 	require.NoError(t, err)
 
 	_, err = bench.Run(t.Context(), opts)
-	require.ErrorContains(t, err, "round 1: raw COPY: ")
+	require.ErrorContains(t, err, "round 1: raw: ")
 	require.ErrorContains(t, err, "SQLSTATE 42P01")
 	require.Zero(t, rows(t, conn))
 	require.Empty(t, benchKeys(t, opts.RedisURL))
@@ -243,10 +312,10 @@ func (c cancelAt) Write(line []byte) (int, error) {
 }
 
 func TestRun_EndsWithContext(t *testing.T) {
-	for _, step := range []string{"publishing", "raw COPY", "drain", "steady rate", "single entries"} {
+	for _, step := range []string{"publishing", "raw", "drain", "trickle", "single"} {
 		t.Run(step, func(t *testing.T) {
 			opts, conn := given(t)
-			opts.LatencyFor = time.Second
+			opts.Scenarios = bench.Usual()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			opts.Progress = cancelAt{step, cancel}
@@ -268,14 +337,39 @@ func TestRun_SaysHowTheWorkerFailed(t *testing.T) {
 	require.ErrorContains(t, err, "--writers")
 }
 
-// Two workers share the positions of the drain and of the steady rate; their figures are added up.
+// Two workers share the three streams of the drain and of the trickle; their figures are added up.
 func TestRun_AddsUpWorkers(t *testing.T) {
 	opts := tiny(t)
-	opts.Workers = 2
+	opts.Workers, opts.Streams = 2, 3
+	opts.Scenarios = []string{"drain", "trickle"}
 	report, err := bench.Run(t.Context(), opts)
 	require.NoError(t, err)
 	d := decode(t, report)
 	require.Equal(t, 2.0, d.Settings["workers"])
 	require.Positive(t, d.Figures["latency_worker_cpu_us_per_position"].Median)
 	require.Positive(t, d.Figures["latency_commits_per_second"].Median)
+}
+
+// requireLines checks that the table has the lines of all scenarios in the order of Names, and says what was not measured.
+func requireLines(t *testing.T, report *bench.Report) {
+	t.Helper()
+	var table strings.Builder
+	require.NoError(t, report.WriteTable(&table))
+
+	late := "\nlate rows into compressed chunks "
+	if decode(t, report).Machine["timescaledb"] == "" {
+		require.Contains(t, table.String(), "\nnot measured: late, which needs TimescaleDB with its community licence\n")
+		late = "\n"
+	}
+	at := 0
+	for _, line := range []string{
+		"\nraw COPY, best of these ", "\npipeline ", "\nreplay, all rows exist ", late, "\ntrickle of 1000/s ",
+		"\ntrickle of 500/s ", "\nsingle entry when idle, p99 ", "\nstorm of one device, until stored ", "\ndump of one device ",
+	} {
+		next := strings.Index(table.String()[at:], line)
+		require.GreaterOrEqual(t, next, 0, "%q is missing or out of order in\n%s", line, &table)
+		at += next
+	}
+	require.Equal(t, 5, strings.Count(table.String(), "XADD to commit, p99 ")+strings.Count(table.String(), "live rows, p99 ")+
+		strings.Count(table.String(), "idle, p99 "))
 }

@@ -52,6 +52,29 @@ func (d *database) count(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
+// hasColumnstore reports whether chunks can be compressed.
+func (d *database) hasColumnstore(ctx context.Context) (has bool, err error) {
+	err = d.do(ctx, "ask for the columnstore", func(q *db.Queries) error {
+		has, err = q.HasColumnstore(ctx)
+		return err
+	})
+	return has, err
+}
+
+// compress converts all chunks to the columnstore.
+func (d *database) compress(ctx context.Context) error {
+	return d.do(ctx, "compress positions", func(q *db.Queries) error { return q.CompressPositions(ctx) })
+}
+
+// liveDelays returns the delays of rows with fix times from first to last, but for those of a device.
+func (d *database) liveDelays(ctx context.Context, first, last time.Time, other string) (row db.LiveDelaysRow, err error) {
+	err = d.do(ctx, "read the delays of live positions", func(q *db.Queries) error {
+		row, err = q.LiveDelays(ctx, db.LiveDelaysParams{First: first, Last: last, Other: other})
+		return err
+	})
+	return row, err
+}
+
 // serverSettings are what a reader of the figures has to know of the server.
 type serverSettings struct {
 	Version           string // of PostgreSQL

@@ -11,92 +11,121 @@ import (
 
 const (
 	micro = 1e6
+	milli = 1e3
 	mebi  = 1 << 20
 )
 
+// Figures of the drain.
+const (
+	pipelineRate   figure = "pipeline_positions_per_second"
+	ratio          figure = "pipeline_to_raw_ratio"
+	drainSeconds   figure = "pipeline_drain_seconds"
+	startSeconds   figure = "worker_start_seconds"
+	workerCPU      figure = "worker_cpu_us_per_position"
+	postgresCPU    figure = "postgres_cpu_us_per_position"
+	redisCPU       figure = "redis_cpu_us_per_position"
+	allocations    figure = "worker_allocations_per_position"
+	allocatedBytes figure = "worker_allocated_bytes_per_position"
+	peakMemory     figure = "worker_peak_resident_mib"
+)
+
+func drainScenario() scenario {
+	return scenario{
+		name: "drain", usual: true,
+		about: "streams that hold the positions are drained into an empty table",
+		run:   (*runner).drain,
+		figures: func(Options) []definition {
+			return []definition{
+				{figure: pipelineRate, label: "pipeline", unit: "positions/s", target: atLeast(100_000)},
+				{figure: ratio, label: "pipeline / raw COPY", decimals: 3, target: atLeast(0.72)},
+				{figure: workerCPU, label: "  worker CPU", unit: "us/position", decimals: 2, target: atMost(2.6)},
+				{figure: postgresCPU, label: "  PostgreSQL CPU", unit: "us/position", decimals: 2},
+				{figure: redisCPU, label: "  Redis CPU", unit: "us/position", decimals: 2},
+				{figure: allocations, label: "  worker allocations", unit: "/position", decimals: 2, target: atMost(6)},
+				{figure: allocatedBytes, label: "  worker allocated bytes", unit: "/position"},
+				{figure: peakMemory, label: "  worker peak resident memory", unit: "MiB", decimals: 1, target: atMost(64)},
+				{figure: drainSeconds, label: "  drain, first read to last XACK", unit: "s", decimals: 2},
+				{figure: startSeconds, label: "  worker start to ready", unit: "s", decimals: 2},
+			}
+		},
+	}
+}
+
 // drain measures the workers on streams that were filled beforehand.
-func (r *runner) drain(ctx context.Context, m measurements) (err error) {
+func (r *runner) drain(ctx context.Context, m measurements) error {
+	load, err := r.loaded(ctx)
+	if err != nil {
+		return err
+	}
 	if err := r.empty(ctx); err != nil {
 		return err
 	}
-	g := groups{r.servers.redis, r.load.streams}
-	if err := g.createAtEnd(ctx); err != nil {
-		return err
-	}
-	ws, err := r.startWorkers(ctx, r.load.streams)
+	d, err := r.drainStreams(ctx, load.streams)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ws.stop(ctx)) }()
-	m.set(startSeconds, ws.started().Seconds())
-
-	r.rows = r.opts.Positions
-	first, err := r.drainOnce(ctx, g, ws)
-	if err != nil {
-		return err
-	}
-	peak, err := ws.peakResident()
-	if err != nil {
-		return err
-	}
-	m.set(drainSeconds, first.seconds)
-	m.set(pipelineRate, first.rate)
-	m.set(workerCPU, first.workerCPU)
-	m.set(postgresCPU, first.postgresCPU)
-	m.set(redisCPU, first.redisCPU)
-	m.set(allocations, first.allocations)
-	m.set(allocatedBytes, first.allocatedBytes)
-	m.set(peakMemory, float64(peak)/mebi)
-	r.log.Printf("  %.0f positions/s", first.rate)
-	if !r.opts.Replay {
-		return nil
-	}
-
-	second, err := r.drainOnce(ctx, g, ws)
-	if err != nil {
-		return err
-	}
-	m.set(replayRate, second.rate)
-	m.set(replayWorkerCPU, second.workerCPU)
-	m.set(replayPostgresCPU, second.postgresCPU)
-	r.log.Printf("  replay: %.0f positions/s", second.rate)
-	return nil
+	m.set(startSeconds, d.started)
+	m.set(drainSeconds, d.seconds)
+	m.set(pipelineRate, d.rate)
+	m.set(workerCPU, d.workerCPU)
+	m.set(postgresCPU, d.postgresCPU)
+	m.set(redisCPU, d.redisCPU)
+	m.set(allocations, d.allocations)
+	m.set(allocatedBytes, d.allocatedBytes)
+	m.set(peakMemory, d.peakMemory)
+	r.log.Printf("  %.0f positions/s", d.rate)
+	return r.expectRows(ctx)
 }
 
-// drained holds the figures of one drain. Except for seconds and rate (positions per second) they are per
-// position; CPU is in microseconds.
+// drained holds the figures of one drain. Rate is in positions per second, memory in MiB; CPU, in microseconds, and
+// allocations are per position.
 type drained struct {
-	seconds, rate                    float64
+	started, seconds, rate           float64
 	workerCPU, postgresCPU, redisCPU float64
 	allocations, allocatedBytes      float64
+	peakMemory                       float64
 }
 
-// drainOnce rewinds the groups and measures the workers until all entries are acknowledged.
-func (r *runner) drainOnce(ctx context.Context, g groups, ws workers) (drained, error) {
+// drainStreams starts the workers, measures them until all entries of the streams, opts.Positions in number and new in
+// the table, are acknowledged, and stops them.
+func (r *runner) drainStreams(ctx context.Context, streams []string) (d drained, err error) {
+	g := groups{r.servers.redis, streams}
+	if err := g.createAtEnd(ctx); err != nil {
+		return d, err
+	}
+	ws, err := r.startWorkers(ctx, streams)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, ws.stop(ctx)) }()
+
+	r.rows += r.opts.Positions
 	before, err := r.sample(ctx, ws)
 	if err != nil {
-		return drained{}, err
+		return d, err
 	}
 	if err := stopAndRewind(ctx, g, ws); err != nil {
-		return drained{}, err
+		return d, err
 	}
 	began := time.Now()
 	if err := ws.signal(syscall.SIGCONT); err != nil {
-		return drained{}, err
+		return d, err
 	}
 	if err := g.wait(ctx, ws); err != nil {
-		return drained{}, err
+		return d, err
 	}
 	took := time.Since(began)
 	after, err := r.sample(ctx, ws)
 	if err != nil {
-		return drained{}, err
+		return d, err
 	}
-	if err := r.expectRows(ctx); err != nil {
-		return drained{}, err
+	peak, err := ws.peakResident()
+	if err != nil {
+		return d, err
 	}
 	n := float64(r.opts.Positions)
 	return drained{
+		started:        ws.started().Seconds(),
 		seconds:        took.Seconds(),
 		rate:           n / took.Seconds(),
 		workerCPU:      (after.workerCPU - before.workerCPU) * micro / n,
@@ -104,6 +133,7 @@ func (r *runner) drainOnce(ctx context.Context, g groups, ws workers) (drained, 
 		redisCPU:       (after.servers.redis - before.servers.redis) * micro / n,
 		allocations:    (after.allocatedObjects - before.allocatedObjects) / n,
 		allocatedBytes: (after.allocatedBytes - before.allocatedBytes) / n,
+		peakMemory:     float64(peak) / mebi,
 	}, nil
 }
 

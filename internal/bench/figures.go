@@ -9,44 +9,6 @@ import (
 // figure is the name of a measured value, as in the JSON report.
 type figure string
 
-// Names of all figures, except those of raw COPY for each number of connections.
-const (
-	rawRate           figure = "raw_positions_per_second"
-	rawPostgresCPU    figure = "raw_postgres_cpu_us_per_position"
-	pipelineRate      figure = "pipeline_positions_per_second"
-	ratio             figure = "pipeline_to_raw_ratio"
-	drainSeconds      figure = "pipeline_drain_seconds"
-	startSeconds      figure = "worker_start_seconds"
-	workerCPU         figure = "worker_cpu_us_per_position"
-	postgresCPU       figure = "postgres_cpu_us_per_position"
-	redisCPU          figure = "redis_cpu_us_per_position"
-	allocations       figure = "worker_allocations_per_position"
-	allocatedBytes    figure = "worker_allocated_bytes_per_position"
-	peakMemory        figure = "worker_peak_resident_mib"
-	replayRate        figure = "replay_positions_per_second"
-	replayWorkerCPU   figure = "replay_worker_cpu_us_per_position"
-	replayPostgresCPU figure = "replay_postgres_cpu_us_per_position"
-
-	latencyRate          figure = "latency_entries_per_second"
-	latencyP50           figure = "latency_p50_ms"
-	latencyP99           figure = "latency_p99_ms"
-	latencyP999          figure = "latency_p999_ms"
-	latencyCommits       figure = "latency_commits_per_second"
-	latencyWorkerCPU     figure = "latency_worker_cpu_us_per_position"
-	latencyPostgresCPU   figure = "latency_postgres_cpu_us_per_position"
-	latencyPostgresRatio figure = "latency_to_drain_postgres_cpu_ratio"
-	singleP50            figure = "single_p50_ms"
-	singleP99            figure = "single_p99_ms"
-)
-
-func rawRateWith(connections int) figure {
-	return figure(fmt.Sprintf("raw_%d_connections_positions_per_second", connections))
-}
-
-func rawPostgresCPUWith(connections int) figure {
-	return figure(fmt.Sprintf("raw_%d_connections_postgres_cpu_us_per_position", connections))
-}
-
 // definition holds the label, unit, number of decimals and target of a figure.
 type definition struct {
 	figure   figure
@@ -54,40 +16,7 @@ type definition struct {
 	unit     string
 	decimals int
 	target   Target
-}
-
-func definitions() []definition {
-	d := []definition{}
-	for _, n := range rawConnections() {
-		d = append(d, definition{rawRateWith(n), fmt.Sprintf("raw COPY, connections: %d", n), "positions/s", 0, Target{}})
-	}
-	return append(d,
-		definition{rawRate, "raw COPY, best of these", "positions/s", 0, Target{}},
-		definition{rawPostgresCPU, "  PostgreSQL CPU", "us/position", 2, Target{}},
-		definition{pipelineRate, "pipeline", "positions/s", 0, atLeast(100_000)},
-		definition{ratio, "pipeline / raw COPY", "", 3, atLeast(0.6)},
-		definition{workerCPU, "  worker CPU", "us/position", 2, atMost(4)},
-		definition{postgresCPU, "  PostgreSQL CPU", "us/position", 2, Target{}},
-		definition{redisCPU, "  Redis CPU", "us/position", 2, Target{}},
-		definition{allocations, "  worker allocations", "/position", 2, atMost(6)},
-		definition{allocatedBytes, "  worker allocated bytes", "/position", 0, Target{}},
-		definition{peakMemory, "  worker peak resident memory", "MiB", 1, atMost(64)},
-		definition{drainSeconds, "  drain, first read to last XACK", "s", 2, Target{}},
-		definition{startSeconds, "  worker start to ready", "s", 2, Target{}},
-		definition{replayRate, "replay, all rows exist", "positions/s", 0, Target{}},
-		definition{replayWorkerCPU, "  worker CPU", "us/position", 2, Target{}},
-		definition{replayPostgresCPU, "  PostgreSQL CPU", "us/position", 2, Target{}},
-		definition{latencyRate, "steady rate", "positions/s", 0, Target{}},
-		definition{latencyP50, "  XADD to commit, p50", "ms", 1, Target{}},
-		definition{latencyP99, "  XADD to commit, p99", "ms", 1, atMost(20)},
-		definition{latencyP999, "  XADD to commit, p99.9", "ms", 1, Target{}},
-		definition{latencyCommits, "  database commits", "/s", 0, atMost(250)},
-		definition{latencyWorkerCPU, "  worker CPU", "us/position", 2, Target{}},
-		definition{latencyPostgresCPU, "  PostgreSQL CPU", "us/position", 2, Target{}},
-		definition{latencyPostgresRatio, "  PostgreSQL CPU / that of the drain", "", 2, atMost(2)},
-		definition{singleP50, "single entry when idle, p50", "ms", 1, Target{}},
-		definition{singleP99, "single entry when idle, p99", "ms", 1, atMost(10)},
-	)
+	hidden   bool // in JSON only
 }
 
 // Target is the accepted range of a figure. The zero value accepts any.
@@ -118,6 +47,21 @@ type measurements map[figure]float64
 func (m measurements) set(f figure, v float64) {
 	if !math.IsNaN(v) && !math.IsInf(v, 0) {
 		m[f] = v
+	}
+}
+
+// copy stores a figure under another name, too, if it was measured.
+func (m measurements) copy(from, to figure) {
+	if v, ok := m[from]; ok {
+		m[to] = v
+	}
+}
+
+// divide stores the quotient of two figures, if both were measured.
+func (m measurements) divide(dividend, divisor, to figure) {
+	v, ok := m[dividend]
+	if by, measured := m[divisor]; ok && measured {
+		m.set(to, v/by)
 	}
 }
 

@@ -25,11 +25,24 @@ type groups struct {
 	streams []string
 }
 
-// createAtEnd creates the groups at the end of their streams, so that a worker has nothing to read. It
-// creates missing streams.
+// createStreams creates empty streams to which an entry was added: workers warn of one that never had any.
+func (g groups) createStreams(ctx context.Context) error {
+	for _, name := range g.streams {
+		id, err := g.client.XAdd(ctx, &redis.XAddArgs{Stream: name, Values: []string{"first", ""}}).Result()
+		if err == nil {
+			err = g.client.XDel(ctx, name, id).Err()
+		}
+		if err != nil {
+			return fmt.Errorf("create stream %s: %w", name, err)
+		}
+	}
+	return g.createAtEnd(ctx)
+}
+
+// createAtEnd creates the groups at the end of their streams, so that a worker has nothing to read.
 func (g groups) createAtEnd(ctx context.Context) error {
 	for _, name := range g.streams {
-		err := g.client.XGroupCreateMkStream(ctx, name, groupName, "$").Err()
+		err := g.client.XGroupCreate(ctx, name, groupName, "$").Err()
 		if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
 			return fmt.Errorf("create consumer group on stream %s: %w", name, err)
 		}
@@ -91,6 +104,53 @@ func (g groups) done(ctx context.Context, lastIDs []string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// acknowledged reports whether all entries up to the given last ids have been acknowledged, whatever came after them. It
+// returns the number of pending entries, too.
+func (g groups) acknowledged(ctx context.Context, lastIDs []string) (pending int64, all bool, err error) {
+	infos, summaries := make([]*redis.XInfoGroupsCmd, len(g.streams)), make([]*redis.XPendingCmd, len(g.streams))
+	_, err = g.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, name := range g.streams {
+			infos[i], summaries[i] = pipe.XInfoGroups(ctx, name), pipe.XPending(ctx, name, groupName)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, false, fmt.Errorf("read pending entries: %w", err)
+	}
+	all = true
+	for i := range g.streams {
+		pending += summaries[i].Val().Count
+		past, err := acknowledgedUpTo(lastIDs[i], infos[i].Val(), summaries[i].Val())
+		if err != nil {
+			return 0, false, err
+		}
+		all = all && past
+	}
+	return pending, all, nil
+}
+
+// acknowledgedUpTo reports whether the group has read the entry with this id, and whether neither it nor an older one is
+// pending. The groups were read before the summary of pending entries.
+func acknowledgedUpTo(id string, infos []redis.XInfoGroup, summary *redis.XPending) (bool, error) {
+	last, err := stream.ParseID(id)
+	if err != nil {
+		return false, err
+	}
+	at := slices.IndexFunc(infos, func(group redis.XInfoGroup) bool { return group.Name == groupName })
+	if at < 0 {
+		return false, nil
+	}
+	delivered, err := stream.ParseID(infos[at].LastDeliveredID)
+	if err != nil || delivered.Compare(last) < 0 {
+		return false, err
+	}
+	if summary.Count == 0 {
+		return true, nil
+	}
+	oldest, err := stream.ParseID(summary.Lower)
+	return err == nil && oldest.Compare(last) > 0, err
 }
 
 // wait returns when all entries are acknowledged. It returns an error if a worker ends before.

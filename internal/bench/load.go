@@ -12,6 +12,9 @@ import (
 	"processor/internal/position"
 )
 
+// portion is how many positions are published to a stream at once. It bounds the memory of records and payloads.
+const portion = 500
+
 // load holds the positions of a drain: as entries on the streams, and as rows in memory for raw COPY.
 type load struct {
 	streams []string
@@ -21,34 +24,62 @@ type load struct {
 // fixInterval is the time between two fixes of a device.
 const fixInterval = time.Second
 
-// fill publishes the positions and encodes their rows.
-func fill(ctx context.Context, client redis.UniversalClient, streams []string, opts Options) (*load, error) {
-	l := &load{streams: streams}
-	vehicles := fleet.New(fleet.Options{Devices: opts.Devices, Seed: 1, Start: fleetStart(opts, time.Now()), Step: fixInterval})
-	out := newSharder(client, streams)
-	batches := make([]batch, len(streams))
+// loaded returns the positions of the drain. The first call publishes them and keeps their rows.
+func (r *runner) loaded(ctx context.Context) (*load, error) {
+	if r.load != nil {
+		return r.load, nil
+	}
+	r.log.Printf("publishing %d positions of %d devices to %d streams", r.opts.Positions, r.opts.Devices, r.opts.Streams)
+	l := &load{streams: r.newStreams("drain")}
+	if err := r.fill(ctx, l, 0); err != nil {
+		return nil, err
+	}
+	r.load = l
+	return l, nil
+}
+
+// lateStreams returns the streams of late positions. The first call publishes them: each is half an interval later than
+// one of the drain's.
+func (r *runner) lateStreams(ctx context.Context) ([]string, error) {
+	if r.arrears != nil {
+		return r.arrears, nil
+	}
+	r.log.Printf("publishing %d late positions", r.opts.Positions)
+	l := &load{streams: r.newStreams("late")}
+	if err := r.fill(ctx, l, fixInterval/2); err != nil {
+		return nil, err
+	}
+	r.arrears = l.streams
+	return r.arrears, nil
+}
+
+// fill publishes positions to the load's streams and encodes their rows. All fixes are later by shift.
+func (r *runner) fill(ctx context.Context, l *load, shift time.Duration) error {
+	opts := r.opts
+	vehicles := fleet.New(fleet.Options{Devices: opts.Devices, Seed: 1, Start: fleetStart(opts, r.began).Add(shift), Step: fixInterval})
+	out := newSharder(r.servers.redis, l.streams)
+	batches := make([]batch, len(l.streams))
 	for left := opts.Positions; left > 0; {
-		// In portions, which bounds the memory of records and payloads.
-		n := min(left, 500*len(streams))
+		n := min(left, portion*len(l.streams))
 		left -= n
 		for range n {
 			record := vehicles.Next(time.Time{})
 			shard := out.add(record)
 			if err := batches[shard].add(record.Payload); err != nil {
-				return nil, err
+				return err
 			}
 			if len(batches[shard].positions) == opts.BatchSize {
 				batches[shard].moveTo(&l.rows)
 			}
 		}
 		if err := out.publish(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for i := range batches {
 		batches[i].moveTo(&l.rows)
 	}
-	return l, nil
+	return nil
 }
 
 // fleetStart returns a start time such that all fixes are in the past and, if possible, within one day,

@@ -16,21 +16,29 @@ type Report struct {
 	// RawConnections is the number of connections with which raw COPY was fastest.
 	RawConnections int                `json:"raw_connections"`
 	Figures        map[figure]Measure `json:"figures"`
+	Skipped        []Skipped          `json:"skipped,omitempty"`
+
+	definitions []definition // of the table, in its order
 }
 
 // Settings are the fields of Options that affect the figures.
 type Settings struct {
-	Positions         int     `json:"positions"`
-	Devices           int     `json:"devices"`
-	Streams           int     `json:"streams"`
-	Workers           int     `json:"workers"`
-	BatchSize         int     `json:"batch_size"`
-	Writers           int     `json:"writers"`
-	Rounds            int     `json:"rounds"`
-	Replay            bool    `json:"replay"`
-	LatencyRate       int     `json:"latency_rate"`
-	LatencyForSeconds float64 `json:"latency_for_seconds"`
-	SingleEntries     int     `json:"single_entries"`
+	Positions         int      `json:"positions"`
+	Devices           int      `json:"devices"`
+	Streams           int      `json:"streams"`
+	Workers           int      `json:"workers"`
+	BatchSize         int      `json:"batch_size"`
+	Writers           int      `json:"writers"`
+	Rounds            int      `json:"rounds"`
+	Scenarios         []string `json:"scenarios"`
+	Replay            bool     `json:"replay"`
+	LatencyRate       int      `json:"latency_rate"` // the first of LatencyRates
+	LatencyRates      []int    `json:"latency_rates"`
+	LatencyForSeconds float64  `json:"latency_for_seconds"` // 0 if no delay was measured
+	SingleEntries     int      `json:"single_entries"`
+	LiveRate          int      `json:"live_rate"`
+	StormDays         int      `json:"storm_days"`
+	DumpPositions     int      `json:"dump_positions"`
 }
 
 // Measure is one figure over all rounds.
@@ -43,26 +51,16 @@ type Measure struct {
 	Met    *bool   `json:"met,omitempty"`
 }
 
-func newReport(machine Machine, opts Options, rounds []measurements) *Report {
+func newReport(machine Machine, opts Options, skipped []Skipped, rounds []measurements) *Report {
 	r := &Report{
-		Machine: machine,
-		Settings: Settings{
-			Positions: opts.Positions, Devices: opts.Devices, Streams: opts.Streams, Workers: opts.Workers,
-			BatchSize: opts.BatchSize, Writers: opts.Writers, Rounds: opts.Rounds, Replay: opts.Replay,
-			LatencyRate: opts.LatencyRate, LatencyForSeconds: opts.LatencyFor.Seconds(), SingleEntries: opts.SingleEntries,
-		},
-		RawConnections: bestConnections(rounds),
+		Machine:        machine,
+		Settings:       opts.settings(),
+		RawConnections: compareWithRaw(rounds),
 		Figures:        make(map[figure]Measure),
+		Skipped:        skipped,
+		definitions:    opts.definitions(),
 	}
-	for _, m := range rounds {
-		m[rawRate] = m[rawRateWith(r.RawConnections)]
-		if v, ok := m[rawPostgresCPUWith(r.RawConnections)]; ok {
-			m[rawPostgresCPU] = v
-		}
-		// Computed per round, because the noise of the machine varies between rounds.
-		m.set(ratio, m[pipelineRate]/m[rawRate])
-	}
-	for _, d := range definitions() {
+	for _, d := range r.definitions {
 		if measure, ok := d.measure(rounds); ok {
 			r.Figures[d.figure] = measure
 		}
@@ -70,14 +68,29 @@ func newReport(machine Machine, opts Options, rounds []measurements) *Report {
 	return r
 }
 
-func bestConnections(rounds []measurements) (best int) {
-	bestRate := 0.0
-	for _, connections := range rawConnections() {
-		if rate := median(valuesOf(rawRateWith(connections), rounds)); rate > bestRate {
-			best, bestRate = connections, rate
-		}
+func (o Options) settings() Settings {
+	s := Settings{
+		Positions: o.Positions, Devices: o.Devices, Streams: o.Streams, Workers: o.Workers,
+		BatchSize: o.BatchSize, Writers: o.Writers, Rounds: o.Rounds,
+		LatencyRates: o.LatencyRates, SingleEntries: o.SingleEntries,
+		LiveRate: o.LiveRate, StormDays: o.StormDays, DumpPositions: o.DumpPositions,
 	}
-	return best
+	for _, chosen := range o.chosen() {
+		s.Scenarios = append(s.Scenarios, chosen.name)
+	}
+	s.Replay = slices.Contains(s.Scenarios, replayScenario().name)
+	if len(o.LatencyRates) > 0 {
+		s.LatencyRate = o.LatencyRates[0]
+	}
+	if o.measuresDelay() {
+		s.LatencyForSeconds = o.LatencyFor.Seconds()
+	}
+	return s
+}
+
+// measuresDelay reports whether a chosen scenario reads the workers' histogram of delays.
+func (o Options) measuresDelay() bool {
+	return slices.Contains(o.Scenarios, trickleScenario().name) || slices.Contains(o.Scenarios, singleScenario().name)
 }
 
 func (d definition) measure(rounds []measurements) (Measure, bool) {
@@ -120,9 +133,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 
 	const row = "%-37s %12s %12s %12s  %-12s %s\n"
 	fmt.Fprintf(&b, row, "", fmt.Sprintf("median of %d", s.Rounds), "minimum", "maximum", "", "target")
-	for _, d := range definitions() {
+	for _, d := range r.definitions {
 		measure, ok := r.Figures[d.figure]
-		if !ok {
+		if !ok || d.hidden {
 			continue
 		}
 		line := fmt.Sprintf(row, d.label, d.number(measure.Median), d.number(slices.Min(measure.Rounds)), d.number(slices.Max(measure.Rounds)), d.unit, measure.verdict())
@@ -130,6 +143,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	if s.LatencyForSeconds > 0 {
 		b.WriteString("\nXADD to commit comes from a histogram: resolution 1 ms below 6 ms, 2 to 5 ms below 30 ms, lower above.\n")
+	}
+	for _, skipped := range r.Skipped {
+		fmt.Fprintf(&b, "\nnot measured: %s, which %s\n", skipped.Scenario, skipped.Reason)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

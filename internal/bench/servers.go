@@ -53,13 +53,21 @@ func (s *servers) startRedis(ctx context.Context) (err error) {
 	return stream.Ping(ctx, s.redis)
 }
 
+// serverConf are settings of a disposable PostgreSQL server beside the defaults of its installation.
+func serverConf() []string {
+	return []string{
+		"track_commit_timestamp = on",      // the delays of live rows
+		"max_locks_per_transaction = 1024", // truncates thousands of chunks at once
+	}
+}
+
 // startDatabase starts and migrates a disposable server, unless a URL was given. The server has the
-// defaults of its installation: fsync and synchronous_commit are on.
+// defaults of its installation, but for serverConf: fsync and synchronous_commit are on.
 func (s *servers) startDatabase(ctx context.Context) (err error) {
 	if s.databaseURL != "" {
 		return nil
 	}
-	if s.ownDatabaseServer, err = sandbox.StartPostgres(ctx, sandbox.PostgresOptions{}); err != nil {
+	if s.ownDatabaseServer, err = sandbox.StartPostgres(ctx, sandbox.PostgresOptions{ExtraConf: serverConf()}); err != nil {
 		return err
 	}
 	if err := s.ownDatabaseServer.CreateDatabase(ctx, databaseName); err != nil {

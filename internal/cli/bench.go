@@ -7,7 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"processor/internal/bench"
 	"processor/internal/service"
@@ -23,19 +29,25 @@ type benchCmd struct {
 
 	Positions int `env:"BENCH_POSITIONS" default:"300000" range:"1..100000000" placeholder:"N" group:"Load:" help:"Positions to drain in a round (default: ${default})."`
 	Devices   int `env:"BENCH_DEVICES" default:"10000" range:"1..10000000" placeholder:"N" group:"Load:" help:"Simulated trackers (default: ${default})."`
+	Rounds    int `env:"BENCH_ROUNDS" default:"5" range:"1..1000" placeholder:"N" group:"Load:" help:"How often to measure everything; medians are reported (default: ${default})."`
 	Streams   int `env:"BENCH_STREAMS" default:"1" range:"1..100" placeholder:"N" group:"Load:" help:"Streams to spread the positions over, by device (default: ${default})."`
 	Workers   int `env:"BENCH_WORKERS" default:"1" range:"1..64" placeholder:"N" group:"Worker:" help:"Worker processes that share the streams; their CPU is added up (default: ${default})."`
-	Rounds    int `env:"BENCH_ROUNDS" default:"5" range:"1..1000" placeholder:"N" group:"Load:" help:"How often to measure everything; medians are reported (default: ${default})."`
 
 	Executable string `env:"BENCH_EXECUTABLE" placeholder:"FILE" group:"Worker:" help:"Processor to measure, to compare releases (default: this one)."`
 
-	BatchSize int `env:"BENCH_BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Worker:" help:"Most entries in a batch, and rows in a COPY (default: ${default})."`
+	BatchSize int `env:"BENCH_BATCH_SIZE" default:"2500" range:"1..100000" placeholder:"ENTRIES" group:"Worker:" help:"Maximum entries in a batch, and rows in a COPY (default: ${default})."`
 	Writers   int `env:"BENCH_WRITERS" default:"0" range:"0..64" placeholder:"N" group:"Worker:" help:"Batches that the worker writes at once; 0 is one for each CPU, 2 to 4 (default: ${default})."`
 
-	Replay      bool          `env:"BENCH_REPLAY" group:"Load:" help:"Also drain the same entries once more, with all rows there already."`
-	SkipLatency bool          `env:"BENCH_SKIP_LATENCY" group:"Latency:" help:"Measure throughput alone."`
-	LatencyRate int           `env:"BENCH_LATENCY_RATE" default:"5000" range:"1..1000000" placeholder:"N" group:"Latency:" help:"Positions a second while XADD to commit is measured (default: ${default})."`
-	LatencyFor  time.Duration `env:"BENCH_LATENCY_FOR" default:"10s" range:"1s..1h" placeholder:"DURATION" group:"Latency:" help:"For how long it is measured (default: ${default})."`
+	Only        scenarioNames `env:"BENCH_ONLY" placeholder:"NAMES" xor:"scenarios" group:"Scenarios:" help:"Scenarios to measure, separated by commas; see above (default: raw,drain,trickle,single)."`
+	All         bool          `env:"BENCH_ALL" xor:"scenarios" group:"Scenarios:" help:"Measure all scenarios."`
+	Replay      bool          `env:"BENCH_REPLAY" group:"Scenarios:" help:"Also measure the scenario replay."`
+	SkipLatency bool          `env:"BENCH_SKIP_LATENCY" group:"Scenarios:" help:"Leave out trickle and single."`
+
+	LatencyRate   rateList      `env:"BENCH_LATENCY_RATE" default:"5000" range:"1..1000000" placeholder:"N" group:"Scenarios:" help:"Positions a second of the trickle, all streams together; several rates are separated by commas (default: ${default})."`
+	LatencyFor    time.Duration `env:"BENCH_LATENCY_FOR" default:"10s" range:"1s..1h" placeholder:"DURATION" group:"Scenarios:" help:"For how long each rate of the trickle is measured (default: ${default})."`
+	LiveRate      int           `env:"BENCH_LIVE_RATE" default:"1000" range:"1..1000000" placeholder:"N" group:"Scenarios:" help:"Live positions a second beside a storm or a dump (default: ${default})."`
+	StormDays     int           `env:"BENCH_STORM_DAYS" default:"3600" range:"1..3600" placeholder:"N" group:"Scenarios:" help:"Days of the storm, one position each (default: ${default})."`
+	DumpPositions int           `env:"BENCH_DUMP_POSITIONS" default:"500000" range:"1..10000000" placeholder:"N" group:"Scenarios:" help:"Old positions of the dump (default: ${default})."`
 
 	JSON bool `name:"json" env:"BENCH_JSON" help:"Print JSON instead of a table."`
 }
@@ -45,14 +57,77 @@ const singleEntries = 50
 
 // Help is called by kong.
 func (c *benchCmd) Help() string {
-	return `A target that is missed is shown as such and is no failure. In a database given by URL the benchmark truncates positions again and again, so it must hold none to begin with. CPU is measured of disposable servers only. Linux only.
+	return `A round measures these scenarios, by default ` + strings.Join(bench.Usual(), ", ") + `:
+
+` + bench.Explain() + `
+Storm and dump need a disposable PostgreSQL server, and report the delay of the live rows. A scenario that the servers do not allow is named in the report and is no failure.
+
+A target that is missed is shown as such and is no failure. In a database given by URL the benchmark truncates positions again and again, so it must hold none to begin with. CPU is measured of disposable servers only. Linux only.
 
 Every other setting of the worker can be tried by its environment variable.
 
 Examples:
   processor bench
   processor bench --positions 20000 --rounds 1 --skip-latency
-  LINGER=10ms processor bench --json`
+  processor bench --only trickle --latency-rate 200,1000,5000,20000 --workers 2 --streams 8
+  processor bench --only storm,dump --rounds 1
+  LINGER=10ms processor bench --all --json`
+}
+
+// scenarioNames are the scenarios to measure.
+type scenarioNames []string
+
+func parseScenario(text string) (string, error) {
+	if !slices.Contains(bench.Names(), text) {
+		return "", errNotAllowed
+	}
+	return text, nil
+}
+
+// scenarios returns the names of the scenarios that the flags choose.
+func (c *benchCmd) scenarios() []string {
+	names := []string(c.Only)
+	switch {
+	case c.All:
+		names = bench.Names()
+	case len(names) == 0:
+		names = bench.Usual()
+	}
+	if c.Replay {
+		names = append(names, "replay")
+	}
+	if c.SkipLatency {
+		names = slices.DeleteFunc(names, func(name string) bool { return name == "trickle" || name == "single" })
+	}
+	return names
+}
+
+// rateList are different numbers of positions a second.
+type rateList []int
+
+// Decode is called by kong. The tag `range` bounds each rate.
+func (r *rateList) Decode(ctx *kong.DecodeContext) error {
+	low, high, _ := strings.Cut(ctx.Value.Tag.Get("range"), "..")
+	least, lowErr := strconv.Atoi(low)
+	most, highErr := strconv.Atoi(high)
+	if err := errors.Join(lowErr, highErr); err != nil {
+		return err
+	}
+	parse := func(text string) (int, error) {
+		rate, err := strconv.Atoi(text)
+		if err == nil && (rate < least || rate > most) {
+			err = strconv.ErrRange
+		}
+		return rate, err
+	}
+	var read rateList
+	err := list("numbers from "+low+" to "+high+", separated by commas", parse)(ctx, reflect.ValueOf(&read).Elem())
+	for _, rate := range read {
+		if !slices.Contains(*r, rate) { // a flag may be repeated
+			*r = append(*r, rate)
+		}
+	}
+	return err
 }
 
 // Run is called by kong.
@@ -76,14 +151,14 @@ func (c *benchCmd) Run(ctx context.Context, out Streams) error {
 		BatchSize:     c.BatchSize,
 		Writers:       service.Writers(c.Writers),
 		Rounds:        c.Rounds,
-		Replay:        c.Replay,
-		LatencyRate:   c.LatencyRate,
+		Scenarios:     c.scenarios(),
+		LatencyRates:  c.LatencyRate,
 		LatencyFor:    c.LatencyFor,
 		SingleEntries: singleEntries,
+		LiveRate:      c.LiveRate,
+		StormDays:     c.StormDays,
+		DumpPositions: c.DumpPositions,
 		Progress:      out.Err,
-	}
-	if c.SkipLatency {
-		opts.LatencyFor = 0
 	}
 	report, err := bench.Run(ctx, opts)
 	if err != nil {

@@ -96,6 +96,7 @@ func badValues() map[string]badValue {
 			"postgres://u:s3cret@h/d?sslmode=loose", "postgres://u:s3cret@h:port/d", "postgres://u:s3cret@h/d?pool_max_conns=s3",
 		}, "wanted: postgres://", true},
 		"database-url-file": {[]string{"not-there"}, "no such file", false},
+		"only":              {[]string{"", "drains", "drain,,raw", "drain raw"}, "one or several of raw, drain, ", false},
 		"executable":        {[]string{"./not-there", "."}, "executable", false},
 		"redis-stream":      {[]string{"", " ", "a b", "a\tb", "a\u202eb", "a\u009bb", "\ufeffa", "a\xff"}, "wanted: telemetry:t", true},
 		"redis-group":       {[]string{"", " ", "a b", " a", "a\n", "a\u00a0b"}, "wanted: processor", true},

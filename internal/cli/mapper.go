@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"processor/internal/bench"
 	"processor/internal/deadletter"
 )
 
@@ -28,6 +29,7 @@ func mappers() []kong.Option {
 		kong.TypeMapper(reflect.TypeFor[slog.Level](), one("one of "+strings.Join(levelNames(), ", "), parseLevel)),
 		kong.TypeMapper(reflect.TypeFor[letterID](), one("an id such as 1764036553000-0", parseLetterID)),
 		kong.TypeMapper(reflect.TypeFor[[]deadletter.Reason](), list("one or several of "+strings.Join(reasonNames(), ", "), parseReason)),
+		kong.TypeMapper(reflect.TypeFor[scenarioNames](), list("one or several of "+strings.Join(bench.Names(), ", "), parseScenario)),
 		kong.TypeMapper(reflect.TypeFor[[]string](), list("names separated by commas", parseName)),
 		kong.TypeMapper(reflect.TypeFor[deviceIDs](), list("device ids separated by commas", parseDevice)),
 	}

@@ -38,3 +38,29 @@ SELECT
 SELECT coalesce(max(extversion), '')::text AS version
 FROM pg_catalog.pg_extension
 WHERE extname = 'timescaledb';
+
+-- name: CompressPositions :exec
+-- Converts all chunks to the columnstore, also those that hold late rows beside compressed ones.
+SELECT compress_chunk(c, if_not_compressed => TRUE) FROM show_chunks('positions') AS c;
+
+-- name: HasColumnstore :one
+-- Reports whether this database can compress chunks: TimescaleDB under its community licence.
+SELECT (
+    EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')
+    AND current_setting('timescaledb.license', TRUE) IS NOT DISTINCT FROM 'timescale'
+)::boolean AS has;
+
+-- name: LiveDelays :one
+-- Milliseconds from fix to commit of rows whose fix time is the wall clock of this machine. A
+-- commit's time is taken before its WAL is written out. Needs track_commit_timestamp = on.
+SELECT
+    count(*)::bigint AS entries,
+    coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY delay.ms), 0)::double precision AS p50,
+    coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY delay.ms), 0)::double precision AS p99,
+    coalesce(max(delay.ms), 0)::double precision AS longest
+FROM (
+    SELECT (extract(EPOCH FROM pg_xact_commit_timestamp(positions.xmin) - positions.ts) * 1000)::double precision AS ms
+    FROM positions
+    WHERE positions.ts BETWEEN @first AND @last
+      AND positions.device_id <> @other::text
+) AS delay;
