@@ -102,7 +102,7 @@ func TestDisturbance_IsOneDeviceInThePast(t *testing.T) {
 		first, last time.Time
 	}{
 		"storm": {disturbance{3600, 24 * time.Hour}, time.Date(2017, 1, 14, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)},
-		"dump":  {disturbance{500_000, time.Second}, now.Truncate(time.Second).Add(-500_000 * time.Second), now.Truncate(time.Second).Add(-time.Second)},
+		"dump":  {disturbance{5_000, time.Second}, now.Truncate(time.Second).Add(-5_000 * time.Second), now.Truncate(time.Second).Add(-time.Second)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ func rawConnections() []int { return []int{1, 2, 4} }
 func rawScenario() scenario {
 	return scenario{
 		name: "raw", usual: true,
-		about: "COPY of the positions from memory over 1, 2 and 4 connections: the database's limit",
+		about: "positions go from memory by COPY over 1, 2 and 4 connections: the limit of the database",
 		run:   (*runner).raw,
 		figures: func(Options) (d []definition) {
 			for _, n := range rawConnections() {
