@@ -143,6 +143,30 @@ func (q *Queries) ServerSettings(ctx context.Context) (ServerSettingsRow, error)
 	return i, err
 }
 
+const tableBytes = `-- name: TableBytes :one
+SELECT
+    coalesce(sum(pg_table_size(part.oid)), 0)::bigint AS heap,
+    coalesce(sum(pg_indexes_size(part.oid)), 0)::bigint AS indexes
+FROM (
+    SELECT CAST(CAST($1 AS text) AS regclass)::oid AS oid
+    UNION ALL
+    SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = CAST(CAST($1 AS text) AS regclass)
+) AS part
+`
+
+type TableBytesRow struct {
+	Heap    int64
+	Indexes int64
+}
+
+// Bytes of a table and its chunks, without and with indexes.
+func (q *Queries) TableBytes(ctx context.Context, name string) (TableBytesRow, error) {
+	row := q.db.QueryRow(ctx, tableBytes, name)
+	var i TableBytesRow
+	err := row.Scan(&i.Heap, &i.Indexes)
+	return i, err
+}
+
 const timescaleVersion = `-- name: TimescaleVersion :one
 SELECT coalesce(max(extversion), '')::text AS version
 FROM pg_catalog.pg_extension

@@ -13,3 +13,8 @@ var Migrations embed.FS
 //
 //go:embed copy.sql
 var Copy string
+
+// Readings is readings.sql: the table that `processor bench` compares positions with.
+//
+//go:embed readings.sql
+var Readings string

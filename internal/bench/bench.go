@@ -6,7 +6,7 @@
 //
 // [Run] takes [Options] and returns a [Report]. Read bench.go first (rounds), then scenario.go and a file for each
 // scenario, in the order of a round: raw.go, drain.go, replay.go, late.go, trickle.go and single.go (both use
-// observe.go), storm.go and dump.go (both use beside.go). Then load.go and rows.go (the positions), database.go (the
+// observe.go), storm.go and dump.go (both use beside.go), readings.go. Then load.go and rows.go (the positions), database.go (the
 // database), groups.go, worker.go and workers.go (the workers from outside), scrape.go and proc_linux.go (what is
 // sampled), figures.go and report.go (the results).
 package bench

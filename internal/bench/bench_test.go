@@ -138,6 +138,13 @@ var disposable = []string{
 	"dump_live_p50_ms",
 	"dump_live_p99_ms",
 	"dump_live_max_ms",
+	"positions_table_bytes_per_row",
+	"positions_index_bytes_per_row",
+	"positions_postgres_cpu_us_per_row",
+	"readings_rows_per_second",
+	"readings_postgres_cpu_us_per_row",
+	"readings_table_bytes_per_row",
+	"readings_index_bytes_per_row",
 }
 
 // compressed are the figures that need TimescaleDB.
@@ -211,7 +218,7 @@ func TestRun_MeasuresEverythingOnItsOwnServers(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"positions": 20_000.0, "devices": 100.0, "streams": 2.0, "workers": 1.0, "batch_size": 500.0, "writers": 2.0,
 		"rounds": 1.0, "replay": true, "latency_rate": 1000.0, "latency_rates": []any{1000.0, 500.0}, "latency_for_seconds": 2.0, "single_entries": 5.0,
-		"scenarios": []any{"raw", "drain", "replay", "late", "trickle", "single", "storm", "dump"},
+		"scenarios": []any{"raw", "drain", "replay", "late", "trickle", "single", "storm", "dump", "readings"},
 		"live_rate": 200.0, "storm_days": 40.0, "dump_positions": 3000.0,
 	}, d.Settings)
 	require.Equal(t, "on", d.Machine["fsync"])
@@ -364,7 +371,7 @@ func requireLines(t *testing.T, report *bench.Report) {
 	at := 0
 	for _, line := range []string{
 		"\nraw COPY, best of these ", "\npipeline ", "\nreplay, all rows exist ", late, "\ntrickle of 1000/s ",
-		"\ntrickle of 500/s ", "\nsingle entry when idle, p99 ", "\nstorm of one device, until stored ", "\ndump of one device ",
+		"\ntrickle of 500/s ", "\nsingle entry when idle, p99 ", "\nstorm of one device, until stored ", "\ndump of one device ", "\nTSBS readings, COPY ",
 	} {
 		next := strings.Index(table.String()[at:], line)
 		require.GreaterOrEqual(t, next, 0, "%q is missing or out of order in\n%s", line, &table)

@@ -41,14 +41,6 @@ func (d disturbance) fleet(now time.Time) *fleet.Fleet {
 	return fleet.New(fleet.Options{Devices: 1, Seed: 2, Start: start, Step: d.step})
 }
 
-// besideNeeds reports what the servers lack for beside: the times of commits, and locks for a truncate of many chunks.
-func besideNeeds(_ context.Context, r *runner) (string, error) {
-	if r.servers.ownDatabase() {
-		return "", nil
-	}
-	return "needs a disposable PostgreSQL server", nil
-}
-
 // beside publishes live positions at a steady rate, and the disturbance as fast as Redis takes it, until all of the
 // disturbance is acknowledged. It returns the delays of the live positions that were published meanwhile.
 func (r *runner) beside(ctx context.Context, name string, d disturbance) (result delays, err error) {

@@ -52,6 +52,16 @@ func (d *database) count(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
+// bytes returns the size of a table and its chunks, without indexes, and that of its indexes.
+func (d *database) bytes(ctx context.Context, table string) (heap, indexes int64, err error) {
+	err = d.do(ctx, "read the size of table "+table, func(q *db.Queries) error {
+		row, err := q.TableBytes(ctx, table)
+		heap, indexes = row.Heap, row.Indexes
+		return err
+	})
+	return heap, indexes, err
+}
+
 // hasColumnstore reports whether chunks can be compressed.
 func (d *database) hasColumnstore(ctx context.Context) (has bool, err error) {
 	err = d.do(ctx, "ask for the columnstore", func(q *db.Queries) error {

@@ -26,7 +26,7 @@ func dumpScenario() scenario {
 				{figure: dumpLiveMax, label: "  live rows, maximum", unit: "ms", decimals: 1},
 			}
 		},
-		needs: besideNeeds,
+		needs: ownDatabaseNeeded,
 	}
 }
 

@@ -21,7 +21,7 @@ type scenario struct {
 
 // scenarios returns all scenarios, in the order in which a round measures them and the report lists them.
 func scenarios() []scenario {
-	return []scenario{rawScenario(), drainScenario(), replayScenario(), lateScenario(), trickleScenario(), singleScenario(), stormScenario(), dumpScenario()}
+	return []scenario{rawScenario(), drainScenario(), replayScenario(), lateScenario(), trickleScenario(), singleScenario(), stormScenario(), dumpScenario(), readingsScenario()}
 }
 
 // Names returns the names of all scenarios.
@@ -46,9 +46,17 @@ func Usual() (names []string) {
 func Explain() string {
 	var b strings.Builder
 	for _, s := range scenarios() {
-		fmt.Fprintf(&b, "  %-8s %s\n", s.name, s.about)
+		fmt.Fprintf(&b, "  %-9s %s\n", s.name, s.about)
 	}
 	return b.String()
+}
+
+// ownDatabaseNeeded is for scenarios that need the settings of serverConf or create a table.
+func ownDatabaseNeeded(_ context.Context, r *runner) (string, error) {
+	if r.servers.ownDatabase() {
+		return "", nil
+	}
+	return "needs a disposable PostgreSQL server", nil
 }
 
 // chosen returns the scenarios of the options, in the order of scenarios.

@@ -26,7 +26,7 @@ func stormScenario() scenario {
 				{figure: stormLiveMax, label: "  live rows, maximum", unit: "ms", decimals: 1, target: atMost(2000)},
 			}
 		},
-		needs: besideNeeds,
+		needs: ownDatabaseNeeded,
 	}
 }
 

@@ -60,7 +60,7 @@ func (c *benchCmd) Help() string {
 	return `A round measures these scenarios, by default ` + strings.Join(bench.Usual(), ", ") + `:
 
 ` + bench.Explain() + `
-Storm and dump need a disposable PostgreSQL server, and report the delay of the live rows. A scenario that the servers do not allow is named in the report and is no failure.
+Storm, dump and readings need a disposable PostgreSQL server. Storm and dump report the delay of the live rows. A scenario that the servers do not allow is named in the report and is no failure.
 
 A target that is missed is shown as such and is no failure. In a database given by URL the benchmark truncates positions again and again, so it must hold none to begin with. CPU is measured of disposable servers only. Linux only.
 

@@ -64,3 +64,14 @@ FROM (
     WHERE positions.ts BETWEEN @first AND @last
       AND positions.device_id <> @other::text
 ) AS delay;
+
+-- name: TableBytes :one
+-- Bytes of a table and its chunks, without and with indexes.
+SELECT
+    coalesce(sum(pg_table_size(part.oid)), 0)::bigint AS heap,
+    coalesce(sum(pg_indexes_size(part.oid)), 0)::bigint AS indexes
+FROM (
+    SELECT CAST(CAST(@name AS text) AS regclass)::oid AS oid
+    UNION ALL
+    SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = CAST(CAST(@name AS text) AS regclass)
+) AS part;
