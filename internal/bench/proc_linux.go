@@ -36,15 +36,40 @@ func cpuSeconds(pid int) (float64, error) {
 }
 
 func cpuSecondsIn(proc procfs.FS, pid int) (float64, error) {
+	own, err := cpuTicks(proc, pid)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		children, err := childTicks(proc, pid)
+		if err != nil {
+			return 0, err
+		}
+		// A child that was waited for between the two readings is in neither of them.
+		again, err := cpuTicks(proc, pid)
+		if err != nil || again.ended == own.ended {
+			return float64(own.own+own.ended+children) / ticks, err
+		}
+		own = again
+	}
+}
+
+// processTicks is the CPU time of a process, and of its children that have ended and were waited for, in clock ticks.
+type processTicks struct {
+	own, ended int
+}
+
+func cpuTicks(proc procfs.FS, pid int) (processTicks, error) {
 	p, err := proc.Proc(pid)
 	if err != nil {
-		return 0, err
+		return processTicks{}, err
 	}
 	stat, err := p.Stat()
-	if err != nil {
-		return 0, err
-	}
-	sum := int(stat.UTime) + int(stat.STime) + stat.CUTime + stat.CSTime
+	return processTicks{int(stat.UTime) + int(stat.STime), stat.CUTime + stat.CSTime}, err
+}
+
+// childTicks is the CPU time of the process's children in clock ticks.
+func childTicks(proc procfs.FS, pid int) (sum int, err error) {
 	all, err := proc.AllProcs()
 	if err != nil {
 		return 0, err
@@ -59,7 +84,7 @@ func cpuSecondsIn(proc procfs.FS, pid int) (float64, error) {
 			sum += int(child.UTime) + int(child.STime) + child.CUTime + child.CSTime
 		}
 	}
-	return float64(sum) / ticks, nil
+	return sum, nil
 }
 
 // peakResident returns the maximum resident memory of the process in bytes: VmHWM of proc_pid_status(5).

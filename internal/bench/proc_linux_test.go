@@ -3,6 +3,7 @@ package bench
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/prometheus/procfs"
@@ -57,5 +58,33 @@ func TestCPUSeconds_OfThisProcessGrow(t *testing.T) {
 		after, err = cpuSeconds(os.Getpid())
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, after, before)
+	}
+}
+
+// A child's CPU time is counted at every moment of its end: as its own, or as that of a child that was waited for.
+func TestCPUSeconds_MissNoChildThatEnds(t *testing.T) {
+	const children = 6
+	ended := make(chan error, 1)
+	go func() {
+		for range children {
+			if err := exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done").Run(); err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	last := 0.0
+	for {
+		used, err := cpuSeconds(os.Getpid())
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, used+2.0/ticks, last, "CPU time went back")
+		last = max(last, used)
+		select {
+		case err := <-ended:
+			require.NoError(t, err)
+			return
+		default:
+		}
 	}
 }
