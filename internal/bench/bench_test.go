@@ -380,3 +380,19 @@ func requireLines(t *testing.T, report *bench.Report) {
 	require.Equal(t, 5, strings.Count(table.String(), "XADD to commit, p99 ")+strings.Count(table.String(), "live rows, p99 ")+
 		strings.Count(table.String(), "idle, p99 "))
 }
+
+// The publishers of a storm and of a dump end with the context, too.
+func TestRun_EndsWithContextBesideLiveRows(t *testing.T) {
+	for _, scenario := range []string{"storm", "dump"} {
+		t.Run(scenario, func(t *testing.T) {
+			opts := tiny(t)
+			opts.Scenarios = []string{scenario}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			opts.Progress = cancelAt{"beside", cancel}
+
+			_, err := bench.Run(ctx, opts)
+			require.ErrorIs(t, err, context.Canceled)
+		})
+	}
+}

@@ -68,6 +68,7 @@ func (r *runner) beside(ctx context.Context, name string, d disturbance) (result
 		return result, err
 	}
 
+	r.log.Printf("  %d positions of one device, beside %d live positions/s", d.positions, r.opts.LiveRate)
 	began, published := time.Now(), 0
 	var ended time.Time
 	over := make(chan struct{})

@@ -85,7 +85,7 @@ func parseScenario(text string) (string, error) {
 }
 
 // scenarios returns the names of the scenarios that the flags choose.
-func (c *benchCmd) scenarios() []string {
+func (c *benchCmd) scenarios() ([]string, error) {
 	names := []string(c.Only)
 	switch {
 	case c.All:
@@ -99,7 +99,10 @@ func (c *benchCmd) scenarios() []string {
 	if c.SkipLatency {
 		names = slices.DeleteFunc(names, func(name string) bool { return name == "trickle" || name == "single" })
 	}
-	return names
+	if len(names) == 0 {
+		return nil, &service.SettingError{Flag: "skip-latency", Env: "BENCH_SKIP_LATENCY", Err: errors.New("no scenario is left to measure")}
+	}
+	return names, nil
 }
 
 // rateList are different numbers of positions a second.
@@ -140,6 +143,10 @@ func (c *benchCmd) Run(ctx context.Context, out Streams) error {
 	if err != nil {
 		return err
 	}
+	scenarios, err := c.scenarios()
+	if err != nil {
+		return err
+	}
 	opts := bench.Options{
 		RedisURL:      redis.URL,
 		DatabaseURL:   database.URL,
@@ -151,7 +158,7 @@ func (c *benchCmd) Run(ctx context.Context, out Streams) error {
 		BatchSize:     c.BatchSize,
 		Writers:       service.Writers(c.Writers),
 		Rounds:        c.Rounds,
-		Scenarios:     c.scenarios(),
+		Scenarios:     scenarios,
 		LatencyRates:  c.LatencyRate,
 		LatencyFor:    c.LatencyFor,
 		SingleEntries: singleEntries,
