@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"strings"
@@ -83,8 +82,7 @@ func BenchmarkReader(b *testing.B) {
 		reply.WriteString("*2\r\n$15\r\n1749827887123-0\r\n*8\r\n$2\r\nts\r\n$24\r\n2025-06-13T15:18:07.000Z\r\n$9\r\ndevice_id\r\n$15\r\n356307044000001\r\n$5\r\ncodec\r\n$2\r\n8E\r\n$7\r\npayload\r\n$400\r\n" + strings.Repeat("x", 400) + "\r\n")
 	}
 	text := strings.NewReader(reply.String())
-	w := reader{r: bufio.NewReaderSize(text, socketBuffer)}
-	w.begin(limits{reply: 2 << 20, entry: 1 << 20, depth: readDepth}, nil)
+	w := reader{conn: text}
 	buf := make([]byte, 0, 2<<20)
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
@@ -92,8 +90,8 @@ func BenchmarkReader(b *testing.B) {
 			continue
 		}
 		text.Reset(reply.String())
-		w.r.Reset(text)
-		if _, err := w.reply(buf[:0]); err != nil {
+		w.begin(buf, limits{reply: 2 << 20, entry: 1 << 20, depth: readDepth}, nil)
+		if _, err := w.reply(); err != nil {
 			b.Fatal(err)
 		}
 	}

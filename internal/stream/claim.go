@@ -32,17 +32,14 @@ type Claimed struct {
 // entries of the pending list at most; call it with the returned cursor until that has come
 // round. After a *BrokenReplyError what it took over is pending here.
 func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor, count int) (Claimed, error) {
-	reply, err := c.send(ctx, c.query(count, claimDepth, []string{"XAUTOCLAIM", c.stream, c.group, c.name,
-		strconv.FormatInt(minIdle.Milliseconds(), 10), from.id.String(), "COUNT", strconv.Itoa(count)}), nil)
+	q := c.query(count, claimDepth, []string{"XAUTOCLAIM", c.stream, c.group, c.name,
+		strconv.FormatInt(minIdle.Milliseconds(), 10), from.id.String(), "COUNT", strconv.Itoa(count)})
 	var claimed Claimed
-	if err == nil {
-		claimed, err = parseClaim(reply)
-	}
+	_, err := c.readInto(ctx, &claimed.Batch, q, claimed.parse)
 	if err != nil {
 		return Claimed{}, c.readError(err)
 	}
 	claimed.Redelivered = true
-	claimed.Bytes = len(reply) + c.wire.skipped
 	return claimed, nil
 }
 
@@ -50,39 +47,39 @@ func (c *Consumer) Claim(ctx context.Context, minIdle time.Duration, from Cursor
 // version would need a right (INFO) that the worker does not have.
 var errTooOld = errors.New("this Redis is too old: Redis 7.0 or later is needed")
 
-// parseClaim reads a reply of XAUTOCLAIM: *3 $cursor *n (entries as XREADGROUP has them) *m (ids
-// that were deleted; since Redis 7.0).
-func parseClaim(reply []byte) (Claimed, error) {
-	if len(reply) > 0 && reply[0] == '-' {
-		return Claimed{}, asReplyError(reply)
-	}
+// parse reads a reply of XAUTOCLAIM: *3 $cursor *n (entries as XREADGROUP has them) *m (ids that were deleted; since
+// Redis 7.0). The entries are appended to those given and point into reply.
+func (c *Claimed) parse(entries []Entry, reply []byte) (d delivered, err error) {
 	r := respReader{buf: reply}
+	if err := r.errorReply(); err != nil {
+		return d, err
+	}
 	parts, err := r.array()
 	switch {
 	case parts == 2:
-		return Claimed{}, errTooOld
+		return d, errTooOld
 	case err != nil || parts < 3:
-		return Claimed{}, errors.Join(errProtocol, err)
+		return d, errors.Join(errProtocol, err)
 	}
-	var claimed Claimed
-	if claimed.Next.id, err = r.id(); err != nil {
-		return Claimed{}, err
+	if c.Next.id, err = r.id(); err != nil {
+		return d, err
 	}
-	if claimed.Entries, err = r.entries(nil); err != nil {
-		return Claimed{}, err
+	if d.entries, err = r.entries(entries); err != nil {
+		return d, err
 	}
 	deleted, err := r.array()
 	if err != nil {
-		return Claimed{}, err
+		return d, err
 	}
 	for range deleted {
 		id, err := r.id()
 		if err != nil {
-			return Claimed{}, err
+			return d, err
 		}
-		claimed.Trimmed = append(claimed.Trimmed, id)
+		c.Trimmed = append(c.Trimmed, id)
 	}
-	return claimed, nil
+	d.bytes = len(reply)
+	return d, nil
 }
 
 // pendingPage is how many pending entries Deliveries asks for at once.

@@ -1,9 +1,6 @@
 package stream
 
-import (
-	"bytes"
-	"sync"
-)
+import "bytes"
 
 // Batch is what one or more reads of a stream delivered.
 type Batch struct {
@@ -16,42 +13,16 @@ type Batch struct {
 	// Redis counts them as read with these reads. Later Stats do not know of them.
 	TrimmedUnread int64
 
-	replies []*buffer
+	memory *memory // of the entries; nil where there are none
 }
 
-// keep holds on to a reply as long as there are entries that lie in it.
-func (b *Batch) keep(reply *buffer, entries int) {
-	if entries == 0 {
-		reply.home.Put(reply)
-		return
-	}
-	b.replies = append(b.replies, reply)
-}
-
-// Release gives the memory of the entries back for further reads: no slice of them may be used
-// any more. A batch that is never released is merely garbage.
+// Release gives the memory of the batch back for further reads: no entry, and no slice of one, may be used any
+// more. Of several copies of a batch one is released. A batch that is never released is merely garbage.
 func (b *Batch) Release() {
-	for _, reply := range b.replies {
-		reply.home.Put(reply)
+	if b.memory != nil {
+		b.memory.release()
 	}
-	b.Entries, b.replies = nil, nil
-}
-
-// buffer holds one reply of Redis.
-type buffer struct {
-	bytes []byte
-	home  *sync.Pool
-}
-
-// buffers are replies that wait to be used again; the garbage collector takes what is not
-// used for long.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) get() *buffer {
-	if free, ok := b.pool.Get().(*buffer); ok {
-		return free
-	}
-	return &buffer{home: &b.pool}
+	b.Entries, b.memory = nil, nil
 }
 
 // Entry is one entry of a stream. Its slices are parts of the reply that it came with: a caller that keeps

@@ -1,42 +1,38 @@
 package stream
 
-// fields appends the n elements of an entry's field list, whose header stands in buf at header.
-func (w *reader) fields(buf []byte, header, n int) ([]byte, error) {
-	start := len(buf)
-	if size := w.whole(n); size > 0 {
-		var err error
-		if buf, err = w.grow(buf, size); err != nil {
-			return buf, err
-		}
-		text, err := w.r.Peek(size)
-		buf = append(buf, text...)
-		_, _ = w.r.Discard(len(text))
-		w.count(len(text))
-		return buf, err
+import (
+	"bytes"
+	"slices"
+)
+
+// fields reads the n elements of an entry's field list, whose header stands at header.
+func (w *reader) fields(header, n int) error {
+	if size := w.arrived(n); size > 0 {
+		return w.keep(size)
 	}
+	start := w.pos
 	for i := range n {
-		line, size, err := w.bulkHeader()
+		head, size, err := w.bulkHeader()
 		if err != nil {
-			return buf, err
+			return err
 		}
-		if w.limits.entry > 0 && len(buf)-start+len(line)+size > w.limits.entry {
-			return w.oversize(buf, header, start, i, n, len(line), size)
+		if w.limits.entry > 0 && w.pos-start+head+size > w.limits.entry {
+			return w.oversize(header, start, i, n)
 		}
-		if buf, err = w.grow(buf, len(line)+size); err != nil {
-			return buf, err
+		if err := w.keep(head); err != nil {
+			return err
 		}
-		buf = append(buf, line...)
-		if buf, err = w.bytes(buf, size); err != nil {
-			return buf, err
+		if err := w.bytes(size); err != nil {
+			return err
 		}
 	}
-	return buf, nil
+	return nil
 }
 
-// whole returns the size of the next n bulk strings where all of them have arrived and are within
+// arrived returns the size of the next n bulk strings where all of them have arrived and are within
 // limits.entry, as those of most entries are; else 0.
-func (w *reader) whole(n int) int {
-	arrived, _ := w.r.Peek(w.r.Buffered())
+func (w *reader) arrived(n int) int {
+	arrived := w.buf[w.pos:]
 	if w.limits.entry > 0 && len(arrived) > w.limits.entry {
 		arrived = arrived[:w.limits.entry]
 	}
@@ -60,76 +56,74 @@ func (w *reader) whole(n int) int {
 	return pos
 }
 
-// bulkHeader reads the header of a bulk string that is not null. The size includes the line break behind
-// the string.
-func (w *reader) bulkHeader() (line []byte, size int, err error) {
-	if line, err = w.line(); err != nil {
-		return line, 0, err
+// bulkHeader waits for the header of a bulk string that is not null, and returns its size and that of the string
+// with the line break behind it.
+func (w *reader) bulkHeader() (head, size int, err error) {
+	line, err := w.line()
+	if err != nil {
+		return 0, 0, err
 	}
 	if line[0] != '$' {
-		return line, 0, errProtocol
+		return 0, 0, errProtocol
 	}
 	n, err := length(line)
 	if err != nil || n < 0 {
-		return line, 0, errProtocol
+		return 0, 0, errProtocol
 	}
-	return line, n + len("\r\n"), nil
+	return len(line), n + len("\r\n"), nil
 }
 
-// oversize puts an excerpt of an entry in the place of its field list, of which the elements before i stand
-// in buf from start on. The element i is next on the wire: a header of so many bytes has been read, size is
-// what follows. The rest of the entry is read and not kept.
-func (w *reader) oversize(buf []byte, header, start, i, n, headerSize, size int) ([]byte, error) {
+// oversize puts an excerpt of an entry in the place of its field list, whose header stands at header and whose elements
+// before i begin at start. The element i is next. The rest of the entry is read and not kept.
+func (w *reader) oversize(header, start, i, n int) error {
 	w.cut.reset()
-	read := respReader{buf: buf, pos: start}
+	read := respReader{buf: w.buf[:w.pos], pos: start}
 	for range i {
 		text, err := read.bulk()
 		if err != nil {
-			return buf, err
+			return err
 		}
 		w.cut.add(text)
 	}
-	total := len(buf) - start
-	for {
-		total += headerSize + size
-		if err := w.excerpt(size); err != nil {
-			return buf, err
-		}
-		if i++; i == n {
-			break
-		}
-		line, next, err := w.bulkHeader()
+	total := w.pos - start
+	w.kept = header
+	for ; i < n; i++ {
+		head, size, err := w.bulkHeader()
 		if err != nil {
-			return buf, err
+			return err
 		}
-		headerSize, size = len(line), next
+		w.pos += head
+		if err := w.excerpt(size); err != nil {
+			return err
+		}
+		total += head + size
 	}
 	kept := w.cut.finish()
 	w.skipped += max(total-len(kept), 0)
-	buf, err := w.grow(buf[:header], len(kept)+64)
-	if err != nil {
-		return buf, err
-	}
-	buf = appendHeader(buf, '~', total)
-	buf = appendHeader(buf, '*', w.cut.elements)
-	return append(buf, kept...), nil
+	return w.insert(appendHeader(appendHeader(nil, '~', total), '*', w.cut.elements), kept)
 }
 
 // excerpt adds the beginning of the next bulk string, whose size includes the line break, to the excerpt
 // and skips its rest.
 func (w *reader) excerpt(size int) error {
-	text, err := w.r.Peek(min(size-len("\r\n"), excerptValue))
-	if err != nil {
-		return unexpected(err)
+	n := min(size-len("\r\n"), excerptValue)
+	if err := w.arrive(n); err != nil {
+		return err
 	}
-	w.cut.add(text)
-	for size > 0 {
-		n, err := w.r.Discard(min(size, progressStep))
-		w.count(n)
-		if err != nil {
-			return unexpected(err)
-		}
-		size -= n
+	w.cut.add(w.buf[w.pos : w.pos+n])
+	return w.skip(size)
+}
+
+// insert puts the texts behind what is kept, as a part of the reply.
+func (w *reader) insert(texts ...[]byte) error {
+	text := bytes.Join(texts, nil)
+	if w.beyond(len(text)) {
+		return errTooLarge
 	}
-	return nil
+	w.close()
+	if err := w.grow(len(text)); err != nil {
+		return err
+	}
+	w.buf = slices.Insert(w.buf, w.pos, text...)
+	return w.keep(len(text))
 }

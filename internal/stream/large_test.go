@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"net"
@@ -193,10 +192,10 @@ func TestSteadyConn_WaitsWhileBytesArrive(t *testing.T) {
 			rest = rest[n:]
 		}
 	}()
-	w := reader{r: bufio.NewReader(near)}
+	w := reader{conn: near}
 	require.NoError(t, near.begin(idle, time.Time{}))
 	began := time.Now()
-	got, err := w.reply(nil)
+	got, err := w.reply()
 	require.NoError(t, err)
 	require.True(t, bytes.Equal([]byte(reply), got))
 	require.Greater(t, time.Since(began), idle)

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -18,8 +17,12 @@ const (
 	maxDepth = 16
 	// announced bounds the memory that is allocated because of an announced length.
 	announced = 1 << 20
-	// progressStep is the number of bytes after which progress is reported.
+	// progressStep is the number of bytes after which progress is reported, and the maximum of one read.
 	progressStep = 256 << 10
+	// maxLine bounds a line: that of an error may be long.
+	maxLine = 256 << 10
+	// room is what a buffer has free when the connection is read, so that one system call brings many entries.
+	room = 32 << 10
 )
 
 // limits bound the memory of one reply.
@@ -41,90 +44,94 @@ const (
 	execDepth  = 5 // XREADGROUP in a transaction
 )
 
-// reader reads replies in RESP2 into memory. Of an entry that is larger than limits.entry it keeps the
-// beginning, and in front of that its size in bytes: ~<size>\r\n. No reply of Redis can hold such a line,
-// since RESP2 has no kind ~.
+// reader reads replies in RESP2 from a connection straight into the memory that they stay in. Of an entry that is
+// larger than limits.entry it keeps the beginning, and in front of that its size in bytes: ~<size>\r\n. No reply of
+// Redis can hold such a line, since RESP2 has no kind ~.
 type reader struct {
-	r        *bufio.Reader
+	conn     io.Reader
 	limits   limits
 	progress func()
-	received int // bytes of the replies since begin
-	skipped  int // of these, bytes that were not kept
+	received int // bytes since begin
+	skipped  int // of these, bytes of large entries that were not kept
 	told     int // value of received at the last call of progress
 	cut      excerpt
+
+	// buf holds what has arrived: buf[:kept] of the reply is kept, buf[kept:pos] is not, and buf[pos:] is yet to be
+	// looked at.
+	buf       []byte
+	kept, pos int
 }
 
-// begin sets what holds for the next replies.
-func (w *reader) begin(l limits, progress func()) {
+// begin sets what holds for the next replies, which are read into the memory of buf as far as that suffices.
+func (w *reader) begin(buf []byte, l limits, progress func()) {
 	w.limits, w.progress = l, progress
 	w.received, w.skipped, w.told = 0, 0, 0
+	w.buf, w.kept, w.pos = buf[:0], 0, 0
 }
 
-// count counts bytes that were read, and reports progress now and then.
-func (w *reader) count(n int) {
-	w.received += n
-	if w.progress != nil && w.received-w.told >= progressStep {
-		w.told = w.received
-		w.progress()
-	}
+// end forgets the memory, which is its owner's from now on, and reports whether all that has arrived was read.
+func (w *reader) end() bool {
+	all := w.pos == len(w.buf)
+	w.buf, w.kept, w.pos = nil, 0, 0
+	return all
 }
 
-// line reads a line; it is valid until the next read.
-func (w *reader) line() ([]byte, error) {
-	line, err := w.r.ReadSlice('\n')
-	w.count(len(line))
+// reply reads one whole reply. It is valid until the next one is read: that takes its place.
+func (w *reader) reply() ([]byte, error) {
+	w.kept = 0
+	line, err := w.line()
 	if err != nil {
-		return line, unexpected(err)
+		return nil, err
 	}
-	return line, nil
+	switch line[0] {
+	case '+', '-', ':': // stays where it is: what comes behind it need not be moved twice
+		w.pos += len(line)
+		return line, whole(line)
+	}
+	w.close()
+	err = w.elements()
+	return w.buf[:w.kept], err
 }
 
-// reply appends one whole reply.
-func (w *reader) reply(buf []byte) ([]byte, error) {
+// elements reads a string, or an array with all that is in it.
+func (w *reader) elements() error {
 	var open [maxDepth]int // elements to come of each array that has begun
 	depth := 0
 	for {
-		at := len(buf)
+		at := w.pos
 		line, err := w.line()
 		if err != nil {
-			return buf, err
+			return err
 		}
-		if buf, err = w.grow(buf, len(line)); err != nil {
-			return buf, err
-		}
-		buf = append(buf, line...)
-		n := 0
-		switch line[0] {
+		kind, n := line[0], 0
+		switch kind {
 		case '+', '-', ':':
-			if !bytes.HasSuffix(line, []byte("\r\n")) {
-				return buf, errProtocol
-			}
-		case '$':
-			if n, err = length(line); err != nil {
-				return buf, err
-			}
-			if n >= 0 {
-				buf, err = w.bytes(buf, n+len("\r\n"))
-			}
-		case '*':
-			if n, err = length(line); err != nil {
-				return buf, err
-			}
-			if n > 0 && depth > 0 && depth == w.limits.depth {
-				buf, err = w.fields(buf, at, n)
-			} else if n > 0 {
-				if depth == maxDepth {
-					return buf, errProtocol
-				}
-				open[depth] = n
-				depth++
-				continue
-			}
+			err = whole(line)
+		case '$', '*':
+			n, err = length(line)
 		default:
-			return buf, errProtocol
+			err = errProtocol
+		}
+		if err == nil {
+			err = w.keep(len(line))
+		}
+		switch {
+		case err != nil:
+			return err
+		case kind == '$' && n >= 0:
+			err = w.bytes(n + len("\r\n"))
+		case kind == '*' && n > 0 && depth > 0 && depth == w.limits.depth:
+			err = w.fields(at, n)
+		case kind == '*' && n > 0:
+			if depth == maxDepth {
+				return errProtocol
+			}
+			open[depth] = n
+			depth++
+			continue
 		}
 		if err != nil {
-			return buf, err
+			return err
 		}
 		for ; depth > 0; depth-- {
 			if open[depth-1]--; open[depth-1] > 0 {
@@ -132,9 +139,133 @@ func (w *reader) reply(buf []byte) ([]byte, error) {
 			}
 		}
 		if depth == 0 {
-			return buf, nil
+			return nil
 		}
 	}
+}
+
+// whole returns an error where a line does not end as it should.
+func whole(line []byte) error {
+	if !bytes.HasSuffix(line, []byte("\r\n")) {
+		return errProtocol
+	}
+	return nil
+}
+
+// keep takes the next n bytes, which have arrived, into the reply.
+func (w *reader) keep(n int) error {
+	if w.beyond(n) {
+		return errTooLarge
+	}
+	w.pos += n
+	w.kept = w.pos
+	return nil
+}
+
+// beyond reports whether n further bytes do not fit into the reply.
+func (w *reader) beyond(n int) bool { return w.limits.reply > 0 && n > w.limits.reply-w.kept }
+
+// bytes takes the next n bytes into the reply.
+func (w *reader) bytes(n int) error {
+	if w.beyond(n) {
+		return errTooLarge
+	}
+	if err := w.arrive(n); err != nil {
+		return err
+	}
+	return w.keep(n)
+}
+
+// skip passes the next n bytes and does not keep them.
+func (w *reader) skip(n int) error {
+	for n > len(w.buf)-w.pos {
+		n -= len(w.buf) - w.pos
+		w.pos = len(w.buf)
+		if err := w.more(1); err != nil {
+			return err
+		}
+	}
+	w.pos += n
+	return nil
+}
+
+// line waits for the next line, which it does not pass. It is valid until more bytes are read.
+func (w *reader) line() ([]byte, error) {
+	for seen := 0; ; {
+		rest := w.buf[w.pos:]
+		if end := bytes.IndexByte(rest[seen:], '\n'); end >= 0 {
+			return rest[:seen+end+1], nil
+		}
+		if seen = len(rest); seen >= maxLine {
+			return nil, errProtocol
+		}
+		if err := w.more(1); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// arrive waits for the next n bytes. Memory grows with what has arrived, not with what was announced.
+func (w *reader) arrive(n int) error {
+	for n > len(w.buf)-w.pos {
+		if err := w.more(n - (len(w.buf) - w.pos)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// more reads from the connection what has arrived there. At least n further bytes are to come.
+func (w *reader) more(n int) error {
+	w.close()
+	if err := w.grow(n); err != nil {
+		return err
+	}
+	have := len(w.buf)
+	read, err := w.conn.Read(w.buf[have:min(cap(w.buf), have+progressStep)])
+	w.buf = w.buf[:have+read]
+	w.received += read
+	if w.progress != nil && w.received-w.told >= progressStep {
+		w.told = w.received
+		w.progress()
+	}
+	if read > 0 {
+		return nil // an error comes again with the next read
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return unexpected(err)
+}
+
+// close moves what is yet to be looked at behind what is kept.
+func (w *reader) close() {
+	if w.kept == w.pos {
+		return
+	}
+	n := copy(w.buf[w.kept:], w.buf[w.pos:])
+	w.buf, w.pos = w.buf[:w.kept+n], w.kept
+}
+
+// grow makes room for n further bytes, or for some of them where there are many, within limits.reply.
+func (w *reader) grow(n int) error {
+	have, n := len(w.buf), min(n, announced)
+	if cap(w.buf)-have >= max(n, room) {
+		return nil
+	}
+	size := max(cap(w.buf)+growth(cap(w.buf)), have+max(n, room))
+	if w.limits.reply > 0 {
+		size = min(size, w.limits.reply)
+	}
+	if max(size, cap(w.buf))-have < n {
+		return errTooLarge
+	}
+	if size > cap(w.buf) {
+		grown := make([]byte, have, size)
+		copy(grown, w.buf)
+		w.buf = grown
+	}
+	return nil
 }
 
 func appendHeader(b []byte, kind byte, n int) []byte {
@@ -153,42 +284,6 @@ func length(line []byte) (int, error) {
 		return 0, errProtocol
 	}
 	return n, nil
-}
-
-// bytes appends the next n bytes. Memory grows with what has arrived, not with what was announced.
-func (w *reader) bytes(buf []byte, n int) ([]byte, error) {
-	for n > 0 {
-		var err error
-		if buf, err = w.grow(buf, n); err != nil {
-			return buf, err
-		}
-		start := len(buf)
-		buf = buf[:min(start+n, cap(buf), start+progressStep)]
-		read, err := io.ReadFull(w.r, buf[start:])
-		w.count(read)
-		if err != nil {
-			return buf[:start+read], unexpected(err)
-		}
-		n -= read
-	}
-	return buf, nil
-}
-
-// grow makes room for the next n bytes of a reply, or for some of them where there are many.
-func (w *reader) grow(buf []byte, n int) ([]byte, error) {
-	if w.limits.reply > 0 && n > w.limits.reply-len(buf) {
-		return buf, errTooLarge
-	}
-	if cap(buf)-len(buf) >= min(n, announced) {
-		return buf, nil
-	}
-	size := max(cap(buf)+growth(cap(buf)), len(buf)+min(n, announced))
-	if w.limits.reply > 0 {
-		size = min(size, w.limits.reply)
-	}
-	grown := make([]byte, len(buf), size)
-	copy(grown, buf)
-	return grown, nil
 }
 
 // growth is by how much a full buffer grows. Buffers are used again and common replies are of much

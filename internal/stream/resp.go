@@ -172,28 +172,23 @@ func (r *respReader) id() (ID, error) {
 
 // header reads <kind><length>\r\n.
 func (r *respReader) header(kind byte) (int, error) {
-	if r.pos >= len(r.buf) || r.buf[r.pos] != kind {
+	buf, i, n := r.buf, r.pos+1, 0
+	if r.pos >= len(buf) || buf[r.pos] != kind {
 		return 0, errProtocol
 	}
-	r.pos++
-	if bytes.HasPrefix(r.buf[r.pos:], []byte("-1\r\n")) {
-		r.pos += len("-1\r\n")
-		return -1, nil
+	for ; i < len(buf) && '0' <= buf[i] && buf[i] <= '9' && n <= len(buf); i++ {
+		n = n*10 + int(buf[i]-'0')
 	}
-	n := 0
-	for ; r.pos < len(r.buf); r.pos++ {
-		c := r.buf[r.pos]
-		if c == '\r' {
-			break
-		}
-		if c < '0' || c > '9' || n > len(r.buf) {
+	if i == r.pos+1 {
+		if !bytes.HasPrefix(buf[i:], []byte("-1\r\n")) {
 			return 0, errProtocol
 		}
-		n = n*10 + int(c-'0')
+		r.pos = i + len("-1\r\n")
+		return -1, nil
 	}
-	if !bytes.HasPrefix(r.buf[r.pos:], []byte("\r\n")) {
+	if i+1 >= len(buf) || buf[i] != '\r' || buf[i+1] != '\n' {
 		return 0, errProtocol
 	}
-	r.pos += len("\r\n")
+	r.pos = i + len("\r\n")
 	return n, nil
 }

@@ -52,8 +52,8 @@ type Consumer struct {
 
 	consumers int // of the group, as the last counted read saw it
 
-	wire    *wire // of the reads; nil while there is none
-	buffers buffers
+	wire   *wire // of the reads; nil while there is none
+	memory memories
 }
 
 // replyTimeout is how long Redis may take for a reply, beyond the time that a read waits.
@@ -158,37 +158,44 @@ func parsePlain(entries []Entry, reply []byte) (delivered, error) {
 	return delivered{entries: entries, bytes: len(reply)}, err
 }
 
-// readInto adds to the batch what parse finds in the reply.
+// readInto adds to the batch what parse finds in the reply, which stays in the batch's memory.
 func (c *Consumer) readInto(ctx context.Context, batch *Batch, q query,
 	parse func([]Entry, []byte) (delivered, error)) (int, error) {
-	buf := c.buffers.get()
-	reply, err := c.send(ctx, q, buf.bytes[:0])
+	m, entries := batch.memory, batch.Entries
+	if m == nil {
+		m = c.memory.get()
+		entries = m.entries[:0]
+	}
+	reply, err := c.send(ctx, q, m.next())
 	if err != nil {
 		return 0, err
 	}
-	buf.bytes = reply
-	d, err := parse(batch.Entries, reply)
+	d, err := parse(entries, reply)
 	if err != nil {
 		return 0, err
 	}
-	n := len(d.entries) - len(batch.Entries)
-	batch.Entries = d.entries
+	n := len(d.entries) - len(entries)
 	batch.Bytes += d.bytes + c.wire.skipped
 	batch.TrimmedUnread += d.trimmedUnread
-	batch.keep(buf, n)
+	m.keep(d.entries, reply, n > 0)
+	if n > 0 {
+		batch.Entries, batch.memory = d.entries, m
+	} else if batch.memory == nil {
+		m.release()
+	}
 	return n, nil
 }
 
-// send sends a query over the connection of the reads, which it opens where there is none, and appends the
-// reply to buf.
+// send sends a query over the connection of the reads, which it opens where there is none, and returns the
+// reply, in the memory of buf as far as that suffices.
 func (c *Consumer) send(ctx context.Context, q query, buf []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return buf, err
+		return nil, err
 	}
 	if c.wire == nil {
 		w, err := dial(ctx, c.client, c.stream)
 		if err != nil {
-			return buf, err
+			return nil, err
 		}
 		c.wire = w
 	}
@@ -209,15 +216,12 @@ func (c *Consumer) Close() error {
 // those after the given id in their order (XREADGROUP with an id). An empty batch means that
 // there are no more. It does not wait. The error may be a *BrokenReplyError.
 func (c *Consumer) ReadPending(ctx context.Context, after ID, count int) (Batch, error) {
-	reply, err := c.send(ctx, c.query(count, readDepth, c.readCommand(count, 0, after.String())), nil)
-	var entries []Entry
-	if err == nil {
-		entries, err = parseRead(nil, reply)
-	}
-	if err != nil {
+	batch := Batch{Redelivered: true}
+	q := c.query(count, readDepth, c.readCommand(count, 0, after.String()))
+	if _, err := c.readInto(ctx, &batch, q, parsePlain); err != nil {
 		return Batch{}, c.readError(err)
 	}
-	return Batch{Entries: entries, Bytes: len(reply) + c.wire.skipped, Redelivered: true}, nil
+	return batch, nil
 }
 
 // readError closes the connection too. Whatever the error says, of a server that moved or is a

@@ -503,10 +503,10 @@ func TestParseRead_RefusesWhatIsNoReply(t *testing.T) {
 }
 
 func TestParseClaim_NamesTheVersionThatIsNeeded(t *testing.T) {
-	_, err := parseClaim([]byte("*2\r\n$3\r\n0-0\r\n*0\r\n")) // as Redis 6.2 answers
+	_, err := (&Claimed{}).parse(nil, []byte("*2\r\n$3\r\n0-0\r\n*0\r\n")) // as Redis 6.2 answers
 	require.ErrorIs(t, err, errTooOld)
 	for _, bad := range []string{"", ":1\r\n", "*1\r\n$3\r\n0-0\r\n", "*-1\r\n"} {
-		_, err := parseClaim([]byte(bad))
+		_, err := (&Claimed{}).parse(nil, []byte(bad))
 		require.ErrorIs(t, err, errProtocol, bad)
 	}
 }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -15,7 +14,7 @@ import (
 )
 
 // wire is a connection for reading entries, which is most of what this service gets from Redis. go-redis
-// can neither read into a buffer that is used again nor skip the rest of a large entry (measured in
+// can neither read into memory that is used again nor skip the rest of a large entry (measured in
 // docs/decisions.md). Everything else is go-redis's: address, TLS, credentials, and all other commands.
 type wire struct {
 	reader
@@ -54,23 +53,30 @@ func dial(ctx context.Context, client redis.UniversalClient, stream string) (*wi
 		return nil, fmt.Errorf("find the server of stream %s: %w", stream, err)
 	}
 	own := *opts
-	w := &wire{}
+	var dialled net.Conn
 	own.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := opts.Dialer(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		w.conn = asSteady(conn)
+		dialled = conn
 		return conn, nil
 	}
 	own.PoolSize, own.MinIdleConns, own.MaxRetries = 1, 0, -1
 	own.ReadBufferSize, own.WriteBufferSize = 1<<10, 1<<10
-	w.session = redis.NewClient(&own)
-	if err := w.session.Ping(ctx).Err(); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to Redis: %w", err), w.session.Close())
+	session := redis.NewClient(&own)
+	if err := session.Ping(ctx).Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to Redis: %w", err), session.Close())
 	}
-	w.r = bufio.NewReaderSize(w.conn, socketBuffer)
+	w := newWire(dialled)
+	w.session = session
 	return w, nil
+}
+
+// newWire reads from the connection.
+func newWire(conn net.Conn) *wire {
+	c := asSteady(conn)
+	return &wire{conn: c, reader: reader{conn: c}}
 }
 
 // serverOptions are those of the server, of the master behind a Sentinel, or of the node of a
@@ -94,9 +100,9 @@ func serverOptions(ctx context.Context, client redis.UniversalClient, stream str
 
 func (w *wire) close() error { return w.session.Close() }
 
-// do sends the commands in one go and appends the reply to the last one, in RESP2 but for marks of large
-// entries (see reader), to buf. Those before it only count where one of them is an error: then that is the
-// reply. When ctx ends the replies have stopGrace to arrive. After an error, which is a *BrokenReplyError
+// do sends the commands in one go and returns the reply to the last one, in RESP2 but for marks of large
+// entries (see reader). It uses the memory of buf, from its beginning, as far as that suffices. The replies before
+// it only count where one of them is an error: then that is the reply. When ctx ends the replies have stopGrace to arrive. After an error, which is a *BrokenReplyError
 // where a reply has begun or the connection ended instead, the connection is of no use.
 func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
 	var last time.Time
@@ -104,7 +110,7 @@ func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
 		last = time.Now().Add(q.timeout + replyTime)
 	}
 	if err := w.conn.begin(q.timeout, last); err != nil {
-		return buf, err
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { w.conn.finish(time.Now().Add(stopGrace)) })
 	defer stop()
@@ -113,49 +119,49 @@ func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
 		w.out = appendCommand(w.out, command)
 	}
 	if _, err := w.conn.Write(w.out); err != nil {
-		return buf, err
+		return nil, err
 	}
-	err := w.readAck(q.ack)
-	w.reader.begin(q.limits, q.progress)
-	if err == nil {
-		buf, err = w.last(len(q.commands), buf)
+	w.reader.begin(buf, q.limits, q.progress)
+	reply, err := w.read(q)
+	if all := w.end(); err == nil && !all {
+		err = fmt.Errorf("%w: more has arrived than was asked for", errProtocol)
 	}
 	if err != nil && w.broken(err) {
 		err = &BrokenReplyError{Entries: q.entries, Bytes: w.received, Err: err}
 	}
-	return buf, err
+	return reply, err
 }
 
-// readAck reads the reply to XACK, where it was sent.
-func (w *wire) readAck(q ackQuery) error {
-	if q.acks == nil {
-		return nil
+// read reads the replies to a query that was sent, and returns the last one. That to an XACK before it is none of
+// them.
+func (w *wire) read(q query) ([]byte, error) {
+	if q.ack.acks != nil {
+		reply, err := w.reply()
+		if err != nil {
+			w.received = 0
+			return nil, err
+		}
+		w.received -= len(reply)
+		q.ack.answered(reply)
 	}
-	w.reader.begin(limits{}, nil)
-	reply, err := w.reply(make([]byte, 0, len("-NOPERM")))
-	if err != nil {
-		return err
-	}
-	q.answered(reply)
-	return nil
+	return w.last(len(q.commands))
 }
 
-// last reads so many replies and appends the last one to buf, or the first error among them.
-func (w *wire) last(replies int, buf []byte) ([]byte, error) {
+// last reads so many replies and returns the last one, or the first error among them.
+func (w *wire) last(replies int) ([]byte, error) {
 	var refused []byte
 	for range replies - 1 {
-		reply, err := w.reply(buf)
+		reply, err := w.reply()
 		if err != nil {
-			return reply, err
+			return nil, err
 		}
-		if reply[len(buf)] == '-' && refused == nil {
-			refused = bytes.Clone(reply[len(buf):])
+		if reply[0] == '-' && refused == nil {
+			refused = bytes.Clone(reply)
 		}
-		buf = reply[:len(buf)]
 	}
-	reply, err := w.reply(buf)
+	reply, err := w.reply()
 	if err == nil && refused != nil {
-		reply = append(reply[:len(buf)], refused...)
+		return refused, nil
 	}
 	return reply, err
 }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bufio"
 	"bytes"
 	"io"
 	"strings"
@@ -12,8 +11,8 @@ import (
 )
 
 func readReply(r io.Reader) ([]byte, error) {
-	w := reader{r: bufio.NewReader(r)}
-	return w.reply(nil)
+	w := reader{conn: r}
+	return w.reply()
 }
 
 func TestWire_RefusesWhatIsNoReply(t *testing.T) {
@@ -58,8 +57,8 @@ func TestWire_ReadsOneReply(t *testing.T) {
 func TestWire_BoundsAReply(t *testing.T) {
 	const bound = 5 << 20
 	read := func(text string) ([]byte, error) {
-		w := reader{r: bufio.NewReader(strings.NewReader(text)), limits: limits{reply: bound}}
-		return w.reply(nil)
+		w := reader{conn: strings.NewReader(text), limits: limits{reply: bound}}
+		return w.reply()
 	}
 	element := "$99990\r\n" + strings.Repeat("x", 99990) + "\r\n" // 100,000 bytes in all
 	fits := "*52\r\n" + strings.Repeat(element, 52)
@@ -79,14 +78,14 @@ func TestWire_BoundsAReply(t *testing.T) {
 func requireCut(t *testing.T, sent, whole []byte, depth int) {
 	t.Helper()
 	const entry = 100
-	read := func(r io.Reader, size int) ([]byte, int, error) {
-		w := reader{r: bufio.NewReaderSize(r, size)}
-		w.begin(limits{entry: entry, depth: depth}, nil)
-		reply, err := w.reply(nil)
+	read := func(r io.Reader) ([]byte, int, error) {
+		w := reader{conn: r}
+		w.begin(nil, limits{entry: entry, depth: depth}, nil)
+		reply, err := w.reply()
 		return reply, w.skipped, err
 	}
-	at, skipped, err := read(bytes.NewReader(sent), 2*excerptValue)
-	byByte, skippedToo, errToo := read(iotest.OneByteReader(bytes.NewReader(sent)), 2*excerptValue)
+	at, skipped, err := read(bytes.NewReader(sent))
+	byByte, skippedToo, errToo := read(iotest.OneByteReader(bytes.NewReader(sent)))
 	require.Equal(t, err, errToo)
 	require.Equal(t, skipped, skippedToo)
 	if err != nil {
@@ -115,7 +114,7 @@ func FuzzWire(f *testing.F) {
 		}
 		_, _ = parseRead(nil, reply)
 		_, _ = NewConsumer(nil, "s", "g", "me").parseCounted(nil, reply)
-		_, _ = parseClaim(reply)
+		_, _ = (&Claimed{}).parse(nil, reply)
 		_, _ = parseRange(reply)
 	})
 }
