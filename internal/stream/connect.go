@@ -16,7 +16,7 @@ import (
 // cannot be called back: it bounds how long an idle worker takes to stop.
 const BlockTimeout = time.Second
 
-// socketBuffer holds the entries of one read in few system calls.
+// socketBuffer is the size of the buffers of go-redis's connections, which take a large XACK in few system calls.
 const socketBuffer = 256 << 10
 
 // Connect makes a client from a URL; it dials with the first command. Forms:
