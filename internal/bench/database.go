@@ -152,7 +152,7 @@ func (d *database) do(ctx context.Context, what string, work func(*db.Queries) e
 	config := d.config.Copy()
 	// One query is one transaction: no separate one to prepare it.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := schema.Connect(ctx, config)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -172,7 +172,7 @@ func (d *database) do(ctx context.Context, what string, work func(*db.Queries) e
 func (d *database) copy(ctx context.Context, rows *copyRows, connections int) (took time.Duration, err error) {
 	conns := make([]*pgx.Conn, connections)
 	for i := range conns {
-		conn, dialErr := pgx.ConnectConfig(ctx, d.config.Copy())
+		conn, dialErr := schema.Connect(ctx, d.config.Copy())
 		if dialErr != nil {
 			return 0, fmt.Errorf("connect for COPY: %w", dialErr)
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -67,6 +69,9 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 		return exit
 	}
 	if err != nil {
+		if slices.ContainsFunc(args, cutURL) {
+			err = errors.New("a URL on the command line is not readable; in quotes it stays one argument")
+		}
 		fail(out, err)
 		return ExitUsage
 	}
@@ -74,6 +79,15 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 		return fail(out, err)
 	}
 	return ExitOK
+}
+
+// cutURL reports whether an argument is a URL that is not readable: the shell may have cut it at a space, and the
+// error about the next argument would show the rest of its password.
+func cutURL(arg string) bool {
+	if name, value, assigned := strings.Cut(arg, "="); assigned && strings.HasPrefix(name, "--") {
+		arg = value
+	}
+	return strings.Contains(arg, "://") && !observe.Readable(arg)
 }
 
 // fail prints the error on one line and returns the exit code. Passwords of URLs are hidden, but in the

@@ -88,14 +88,16 @@ func badValues() map[string]badValue {
 			"http://u:s3cret@h", "u:s3cret@h", "redis://u:s3cret@h:port", "redis://:a@s3cret@h", "redis://:s3cret/b@h/0", "redis://:a#s3cret@h",
 			"redis://:a?s3cret@h", "redis://:50%s3cret@h", "redis://:a s3cret@h", "redis://s3cret@h/x", "redis://:s3cret@h?db=x",
 			"redis://:s3cret@h?addr=h2&dial_timeout=x", "redis://:s3cret@h?master_name=m&sentinel_password=s3cret&db=x",
+			"redis://h/s3cret", "redis://h?password=s3cret", "redis://h?s3cret", "redis://h?addr=u:s3cret", "redis://h#s3cret", "redis://u%3As3cret@h",
 		}, "wanted: redis://", true},
-		"redis-url-file": {[]string{"not-there"}, "no such file", false},
+		"redis-url-file": {[]string{"not-there", "redis://:s3cret@h"}, "file", true},
 		"database-url": {[]string{
 			"mysql://u:s3cret@h/d", "host=h password=s3cret", "host=h password='a s3cret'", "postgres://u:s3cret/b@h/d", "postgres://u:a@s3cret@h/d",
 			"postgres://u:a#s3cret@h/d", "postgres://u:a?s3cret@h/d", "postgres://u:50%s3cret@h/d", "postgres://u:a s3cret@h/d",
-			"postgres://u:s3cret@h/d?sslmode=loose", "postgres://u:s3cret@h:port/d", "postgres://u:s3cret@h/d?pool_max_conns=s3",
+			"postgres://u:s3cret@h/d?sslmode=loose", "postgres://u:s3cret@h:port/d", "postgres://u:s3cret@h/d?pool_max_conns=s3", "postgres://h/d?sslrootcert=s3cret", "postgres://h/d?service=s3cret", "postgres://h/d#s3cret",
+			"postgres://h/d?user=u:s3cret", "postgres://u%3As3cret@h/d", "postgres://h1:s3cret,h2/d", "postgres://h/d/s3cret", "postgres://h/d?host=u:s3cret",
 		}, "wanted: postgres://", true},
-		"database-url-file": {[]string{"not-there"}, "no such file", false},
+		"database-url-file": {[]string{"not-there", "postgres://u:s3cret@h/d"}, "file", true},
 		"only":              {[]string{"", "drains", "drain,,raw", "drain raw"}, "one or several of raw, drain, ", false},
 		"executable":        {[]string{"./not-there", "."}, "executable", false},
 		"redis-stream":      {[]string{"", " ", "a b", "a\tb", "a\u202eb", "a\u009bb", "\ufeffa", "a\xff"}, "wanted: telemetry:t", true},
@@ -242,5 +244,19 @@ func TestConfiguration_ListsTheFlagsOfEveryCommand(t *testing.T) {
 				require.Contains(t, row, "`--"+flag.Name+"`", path(command))
 			}
 		}
+	}
+}
+
+// A shell cuts an argument without quotes at its spaces, and the parser would name what follows.
+func TestFlags_HideTheRestOfAURLThatTheShellCut(t *testing.T) {
+	for _, args := range [][]string{
+		{"status", "--database-url", "postgres://u:a", "s3cret@h/d"},
+		{"status", "--redis-url=redis://:a", "s3cret@h"},
+		{"dlq", "show", "redis://:a", "s3cret@h"},
+	} {
+		var out, stderr bytes.Buffer
+		require.Equal(t, ExitUsage, Main(t.Context(), args, observe.BuildInfo{}, Streams{Out: &out, Err: &stderr}))
+		require.NotContains(t, out.String()+stderr.String(), "s3cret")
+		require.Contains(t, stderr.String(), "in quotes")
 	}
 }

@@ -35,7 +35,7 @@ func (c *migrateUpCmd) Run(ctx context.Context, out Streams) error {
 	if err := schema.MigrateUp(ctx, c.URL); err != nil {
 		return err
 	}
-	return printMigrations(c.URL, out.Out)
+	return printMigrations(ctx, c.URL, out.Out)
 }
 
 type migrateDownCmd struct {
@@ -58,7 +58,7 @@ func (c *migrateDownCmd) Run(ctx context.Context, out Streams) error {
 	if err := schema.MigrateDown(ctx, c.URL); err != nil {
 		return err
 	}
-	_, err := listMigrations(c.URL, out.Out)
+	_, err := listMigrations(ctx, c.URL, out.Out)
 	return err
 }
 
@@ -73,16 +73,16 @@ func (c *migrateStatusCmd) Help() string {
 }
 
 // Run is called by kong.
-func (c *migrateStatusCmd) Run(out Streams) error {
+func (c *migrateStatusCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	return printMigrations(c.URL, out.Out)
+	return printMigrations(ctx, c.URL, out.Out)
 }
 
 // printMigrations fails where one is not applied: a deploy pipeline can ask by exit code.
-func printMigrations(url string, w io.Writer) error {
-	pending, err := listMigrations(url, w)
+func printMigrations(ctx context.Context, url string, w io.Writer) error {
+	pending, err := listMigrations(ctx, url, w)
 	if err != nil {
 		return err
 	}
@@ -93,8 +93,8 @@ func printMigrations(url string, w io.Writer) error {
 }
 
 // listMigrations prints each migration and counts those that are not applied.
-func listMigrations(url string, w io.Writer) (pending int, err error) {
-	migrations, err := schema.Migrations(url)
+func listMigrations(ctx context.Context, url string, w io.Writer) (pending int, err error) {
+	migrations, err := schema.Migrations(ctx, url)
 	if err != nil {
 		return 0, err
 	}

@@ -40,7 +40,7 @@ func Connect(ctx context.Context, databaseURL string) (*Inspector, error) {
 	config := pool.ConnConfig
 	mode := config.DefaultQueryExecMode
 	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := schema.Connect(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}

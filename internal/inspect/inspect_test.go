@@ -96,7 +96,7 @@ func TestInspector_ListsMissingMigrations(t *testing.T) {
 	i := inspector(t, url)
 	missing, err := i.MissingMigrations(t.Context())
 	require.NoError(t, err)
-	all, err := schema.Migrations(url)
+	all, err := schema.Migrations(t.Context(), url)
 	require.NoError(t, err)
 	require.Len(t, missing, len(all))
 	for n := range all {

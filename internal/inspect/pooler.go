@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"processor/internal/schema"
 	"processor/internal/store"
 )
 
@@ -95,7 +96,7 @@ func (i *Inspector) Pooler(ctx context.Context) (p Pooler, err error) {
 
 // second opens a further connection with the same settings.
 func (i *Inspector) second(ctx context.Context) (*Inspector, error) {
-	conn, err := pgx.ConnectConfig(ctx, i.conn.Config())
+	conn, err := schema.Connect(ctx, i.conn.Config())
 	if err != nil {
 		return nil, fmt.Errorf("open a second connection: %w", err)
 	}

@@ -10,9 +10,9 @@ const (
 	unreadable = "xxxxx (not a readable URL)"
 )
 
-// Redact returns rawURL with every password replaced by xxxxx, fit for logs and error messages: the password
-// in the user part, and parameters such as sentinel_password. A URL that is not Readable becomes a
-// placeholder as a whole. An empty string stays empty.
+// Redact returns rawURL fit for logs and error messages: xxxxx replaces the password in the user part and every
+// parameter that is not known to be harmless. A URL that is not Readable becomes a placeholder as a whole. An
+// empty string stays empty.
 func Redact(rawURL string) string {
 	switch {
 	case strings.TrimSpace(rawURL) == "":
@@ -33,15 +33,21 @@ func Readable(rawURL string) bool {
 		return false
 	}
 	// An @ behind the host means that the password held an unescaped / ? # or @, and was cut apart there.
-	if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
+	// Go and pgx disagree about what a # begins.
+	if strings.Contains(u.Path+u.RawQuery, "@") || strings.Contains(rawURL, "#") {
 		return false
 	}
 	// Go takes the last @ for the end of the password, pgx the first.
 	if strings.Count(rawURL, "@") > 1 {
 		return false
 	}
-	_, err = url.ParseQuery(u.RawQuery)
-	return err == nil
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return false
+	}
+	_, hasPassword := u.User.Password()
+	// A %3A between user and password makes both the user.
+	return (hasPassword || !strings.Contains(u.User.Username(), ":")) && !strings.Contains(query.Get("user"), ":")
 }
 
 // Scrub returns text, such as the error of a driver, with the passwords of the URLs and of the assignments
@@ -103,18 +109,50 @@ func quoted(text string, quote byte) int {
 // scrubURL hides what stands between user and host, and secret parameters.
 func scrubURL(raw string) string {
 	scheme, rest, _ := strings.Cut(raw, "://")
+	hide := func(text string) string { return scrubParameters(scheme, text) }
+	if strings.HasPrefix(strings.ToLower(scheme), "http") { // no server of this program, so nothing is known of its parameters
+		hide = func(text string) string { return scrubAssignments(text, true) }
+	}
 	at := strings.LastIndexByte(rest, '@')
 	if at < 0 {
-		return scheme + "://" + scrubAssignments(rest, true)
+		return scheme + "://" + hide(rest)
 	}
 	user, _, hasPassword := strings.Cut(rest[:at], ":")
 	switch {
 	case hasPassword:
 		user += ":" + hidden
-	case strings.HasPrefix(strings.ToLower(scheme), "redis"):
-		user = hidden // redis://secret@host is a common slip for redis://:secret@host
+	case strings.HasPrefix(strings.ToLower(scheme), "redis"), strings.Contains(user, "%"):
+		user = hidden // redis://secret@host is a common slip for redis://:secret@host, user%3Asecret for user:secret
 	}
-	return scheme + "://" + user + scrubAssignments(rest[at:], true)
+	return scheme + "://" + user + hide(rest[at:])
+}
+
+// scrubParameters hides what follows the path of a URL, except harmless parameters.
+func scrubParameters(scheme, text string) string {
+	text, _, hasFragment := strings.Cut(text, "#")
+	path, query, hasQuery := strings.Cut(text, "?")
+	if hasQuery {
+		parameters := strings.Split(query, "&")
+		for i, p := range parameters {
+			parameters[i] = scrubParameter(scheme, p)
+		}
+		path += "?" + strings.Join(parameters, "&")
+	}
+	if hasFragment {
+		path += "#" + hidden
+	}
+	return path
+}
+
+func scrubParameter(scheme, parameter string) string {
+	key, value, assigned := strings.Cut(parameter, "=")
+	switch {
+	case harmless(scheme, key) && plain(value):
+		return parameter
+	case assigned && (harmless(scheme, key) || passwordKey(key)):
+		return key + "=" + hidden
+	}
+	return hidden
 }
 
 // scrubAssignments hides the values of keys such as password, as a URL's parameters or as in libpq's strings.

@@ -1,8 +1,10 @@
 package observe
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,6 +27,13 @@ func TestRedact(t *testing.T) {
 		{"redis://cache?addr=u%3As3cret%40other&db=1", "redis://cache?addr=xxxxx&db=1"},
 		{"postgres://db/gps?p%61ssword=s3cret&sslmode=disable", "postgres://db/gps?p%61ssword=xxxxx&sslmode=disable"},
 		{"postgres://app:a:s3cret:b@db/gps", "postgres://app:xxxxx@db/gps"},
+		{"postgres://db/gps?pasword=s3cret&sslmode=disable", "postgres://db/gps?xxxxx&sslmode=disable"},
+		{"postgres://db/gps?s3cret", "postgres://db/gps?xxxxx"},
+		{"postgres://db/gps?s3cret=&passfile=s3cret", "postgres://db/gps?xxxxx&passfile=xxxxx"},
+		{"postgres://db/gps?options=-c%20a.b%3Ds3cret&pool_max_conns=4", "postgres://db/gps?xxxxx&pool_max_conns=4"},
+		{"postgres://db/gps?application_name=app%40s3cret", "postgres://db/gps?application_name=xxxxx"},
+		{"postgres://db/gps?db=s3cret", "postgres://db/gps?xxxxx"},
+		{"redis://cache?password=s3cret&sslmode=s3cret&db=1", "redis://cache?password=xxxxx&xxxxx&db=1"},
 		{"postgres://processor:processor@processor/processor", "postgres://processor:xxxxx@processor/processor"},
 	}
 	for _, tt := range tests {
@@ -56,6 +65,10 @@ func TestRedact_WhatItCannotReadIsHiddenWhole(t *testing.T) {
 		"redis://:a%s3cret@cache",
 		"postgres://db/gps?password=s3cret;x",
 		"redis://cache:port/s3cret",
+		"redis://cache/0#s3cret",
+		"postgres://db/gps#s3cret",
+		"postgres://app%3As3cret@db/gps",
+		"postgres://db/gps?user=app:s3cret",
 		"host=db user=app password=s3cret dbname=gps",
 		`host = db  password = 'it\'s s3cret'`,
 		"host=db password='s3cret",
@@ -74,6 +87,8 @@ func TestScrub_HidesUrlsAndAssignments(t *testing.T) {
 		"dial redis://s3cret@cache":                                     "dial redis://xxxxx@cache",
 		"dial REDISS://s3cret@cache":                                    "dial REDISS://xxxxx@cache",
 		"postgres://app@db/gps":                                         "postgres://app@db/gps",
+		"dial postgres://app%3As3cret@db/gps#s3cret":                    "dial postgres://xxxxx@db/gps#xxxxx",
+		"`redis://h?pasword=s3cret&db=1`: refused":                      "`redis://h?xxxxx&db=1`: refused",
 		`parse "postgres://app:s3cret and s3cret@db": invalid userinfo`: `parse "postgres://app:xxxxx@db": invalid userinfo`,
 		`parse "postgres://app:s3\"cret@db": invalid`:                   `parse "postgres://app:xxxxx@db": invalid`,
 		"cannot parse `redis://:s3cret@h`: no (redis://:s3cret@h)":      "cannot parse `redis://:xxxxx@h`: no (redis://:xxxxx@h)",
@@ -118,4 +133,32 @@ func FuzzRedact(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestFault_ShowsNoValue(t *testing.T) {
+	parse := func(refused ...string) func(string) error {
+		return func(raw string) error {
+			for _, part := range refused {
+				if strings.Contains(raw, part) {
+					return errors.New(raw)
+				}
+			}
+			return nil
+		}
+	}
+	for _, tt := range []struct {
+		raw     string
+		refused []string
+		want    string
+	}{
+		{"postgres://h/d?sslmode=s3cret", nil, ""},
+		{"postgres://h/d?sslmode=s3cret&port=1", []string{"s3cret"}, "parameter sslmode has a value that cannot be used, or does not belong there"},
+		{"postgres://h/d?s3cret=1&port=1", []string{"s3cret"}, "a parameter is not known"},
+		{"redis://h?password=s3cret", []string{"s3cret"}, "parameter password has a value that cannot be used, or does not belong there"},
+		{"redis://h?a=s3cret&b=s3cret", []string{"a=", "b="}, "several parameters are not known or have values that cannot be used"},
+		{"redis://h/s3cret?db=1", []string{"s3cret"}, "host, port or path cannot be used"},
+		{"redis://h/s3cret", []string{"s3cret"}, "host, port or path cannot be used"},
+	} {
+		require.Equal(t, tt.want, Fault(tt.raw, parse(tt.refused...)), tt.raw)
+	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/amacneil/dbmate/v2/pkg/dbmate"
 	_ "github.com/amacneil/dbmate/v2/pkg/driver/postgres" // dbmate's driver for postgres:// URLs
-	"github.com/jackc/pgx/v5"
 
 	"processor/db"
 	"processor/sql"
@@ -42,10 +41,22 @@ func MigrateDown(ctx context.Context, databaseURL string) error {
 }
 
 // Migrations lists every migration in order. It changes nothing and takes no lock.
-func Migrations(databaseURL string) ([]Migration, error) {
+func Migrations(ctx context.Context, databaseURL string) ([]Migration, error) {
 	mate, err := newDBMate(databaseURL)
 	if err != nil {
 		return nil, err
+	}
+	// The first connection is not dbmate's, whose driver shows values of the URL in its errors.
+	config, err := Config(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := Connect(ctx, config.ConnConfig)
+	if err != nil {
+		return nil, fmt.Errorf("connect to list the migrations: %w", err)
+	}
+	if err := conn.Close(ctx); err != nil {
+		return nil, fmt.Errorf("close the first connection: %w", err)
 	}
 	found, err := mate.FindMigrations()
 	if err != nil {
@@ -68,7 +79,7 @@ func migrate(ctx context.Context, databaseURL string, run func(*dbmate.DB) error
 	if err != nil {
 		return err
 	}
-	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	conn, err := Connect(ctx, config.ConnConfig)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}

@@ -40,7 +40,7 @@ var owned = []string{
 }
 
 func names(t *testing.T, url string, applied bool) []string {
-	migrations, err := schema.Migrations(url)
+	migrations, err := schema.Migrations(t.Context(), url)
 	require.NoError(t, err)
 	var names []string
 	for _, m := range migrations {

@@ -2,10 +2,13 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/db"
@@ -28,6 +31,34 @@ func Config(databaseURL string) (*pgxpool.Config, error) {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
 	return config, nil
+}
+
+// Connect opens one connection. Its error is an *Error where the server refuses a parameter of the URL.
+func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	return conn, Refused(err)
+}
+
+// Refused returns an *Error for an error of opening a connection where the server refuses a parameter of the URL: its
+// message quotes the value, which may be a password in the wrong place. Every other error stays.
+func Refused(err error) error {
+	var connecting *pgconn.ConnectError
+	state := sqlState(err)
+	if !errors.As(err, &connecting) || !refusesParameter(state) {
+		return err
+	}
+	return &Error{
+		Problem: "PostgreSQL refuses a parameter of the database URL (SQLSTATE " + state + ")",
+		Fix:     "correct or remove the parameter of DATABASE_URL that PostgreSQL's log names",
+	}
+}
+
+func refusesParameter(state string) bool {
+	switch state {
+	case "42601", "42602", "42704", "55P02": // syntax_error, invalid_name, undefined_object, cant_change_runtime_param
+		return true
+	}
+	return strings.HasPrefix(state, "22") // data exceptions
 }
 
 // Prepare establishes and verifies a session when its connection opens: it does what Pin does and checks

@@ -5,16 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"processor/internal/observe"
 	"processor/internal/store"
 	"processor/internal/stream"
 )
@@ -79,15 +75,10 @@ func (r *Redis) Resolve() error {
 	if err := resolve(&r.URL, r.URLFile, "redis-url", "REDIS_URL"); err != nil {
 		return err
 	}
-	const wanted = "wanted: redis://user:password@host:6379/0"
-	if !observe.Readable(r.URL) {
-		return &SettingError{"redis-url", "REDIS_URL", errors.New(notReadable + wanted)}
+	if err := checkRedis(r.URL); err != nil {
+		return &SettingError{"redis-url", "REDIS_URL", fmt.Errorf("%w; wanted: redis://user:password@host:6379/0", err)}
 	}
-	client, err := stream.Connect(r.URL)
-	if err != nil {
-		return &SettingError{"redis-url", "REDIS_URL", fmt.Errorf("%s; %s", observe.Scrub(err.Error()), wanted)}
-	}
-	return client.Close() // it has not dialled yet
+	return nil
 }
 
 // Resolve reads the file where one is named, and checks what can be checked without a server.
@@ -95,36 +86,23 @@ func (d *Database) Resolve() error {
 	if err := resolve(&d.URL, d.URLFile, "database-url", "DATABASE_URL"); err != nil {
 		return err
 	}
-	const wanted = "wanted: postgres://user:password@host:5432/database"
-	u, err := url.Parse(d.URL)
-	switch {
-	case err != nil || !observe.Readable(d.URL): // err would hold the URL
-		return &SettingError{"database-url", "DATABASE_URL", errors.New(notReadable + wanted)}
-	case u.Scheme != "postgres" && u.Scheme != "postgresql":
-		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("scheme %q is not PostgreSQL's; %s", u.Scheme, wanted)}
-	}
-	if _, err := pgxpool.ParseConfig(d.URL); err != nil {
-		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("%s; %s", observe.Scrub(err.Error()), wanted)}
+	if err := checkDatabase(d.URL); err != nil {
+		return &SettingError{"database-url", "DATABASE_URL", fmt.Errorf("%w; wanted: postgres://user:password@host:5432/database", err)}
 	}
 	return nil
 }
 
-const notReadable = "not a readable URL; in a user name or password / ? # @ % are written %2F %3F %23 %40 %25; "
-
 func resolve(value *string, file, flag, env string) error {
-	*value = strings.TrimSpace(*value)
+	*value = trimSecret(*value)
 	switch {
 	case *value != "" && file != "":
 		return &SettingError{flag, env, fmt.Errorf("set together with --%s-file (%s_FILE); one of the two is allowed", flag, env)}
 	case file != "":
-		content, err := os.ReadFile(file)
+		content, err := readSecret(file)
 		if err != nil {
 			return &SettingError{flag + "-file", env + "_FILE", err}
 		}
-		*value = strings.TrimSpace(string(content))
-		if *value == "" {
-			return &SettingError{flag + "-file", env + "_FILE", fmt.Errorf("file %s is empty", file)}
-		}
+		*value = content
 	case *value == "":
 		return &SettingError{flag, env, fmt.Errorf("is not set, and neither is --%s-file (%s_FILE)", flag, env)}
 	}
@@ -141,7 +119,7 @@ func (c *Config) Resolve() error {
 	}
 	// Not for every command: doctor reports it as one finding among others.
 	if err := store.CheckURL(c.Database.URL); err != nil {
-		return &SettingError{"database-url", "DATABASE_URL", errors.New(observe.Scrub(err.Error()))}
+		return &SettingError{"database-url", "DATABASE_URL", err}
 	}
 	if err := checkAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
 		return err

@@ -2,18 +2,56 @@ package service
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
-
-	"processor/internal/observe"
+	"unicode/utf8"
 )
+
+// maxSecret bounds what is read of a file that holds a URL, in bytes.
+const maxSecret = 64 << 10
+
+// readSecret returns the URL in a file, without byte-order mark, blank lines and white space around it. Its errors
+// name the file, the fix, and nothing of its content.
+func readSecret(path string) (string, error) {
+	if strings.Contains(path, "://") { // not shown: it may hold a password
+		return "", errors.New("is a URL, not the name of a file that holds one; set the URL without _FILE, or name a file")
+	}
+	const wanted = "wanted: a file that holds the URL and nothing else"
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("%w; %s", err, wanted)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	switch {
+	case err != nil: // a directory
+		return "", fmt.Errorf("%w; %s", err, wanted)
+	case len(content) > maxSecret:
+		return "", fmt.Errorf("file %s is larger than %d bytes; %s", path, maxSecret, wanted)
+	case !utf8.Valid(content):
+		return "", fmt.Errorf("file %s is not UTF-8 text; save it as UTF-8; %s", path, wanted)
+	}
+	text := trimSecret(string(content))
+	if text == "" {
+		return "", fmt.Errorf("file %s is empty; %s", path, wanted)
+	}
+	return text, nil
+}
+
+// trimSecret removes what editors and shells add around a URL.
+func trimSecret(text string) string {
+	return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\ufeff"))
+}
 
 // secretFile is the URL in a file whose password may change while the process runs. Its methods are safe for
 // concurrent use.
 type secretFile struct {
 	path   string
+	check  func(url string) error
 	logger *slog.Logger
 
 	mu      sync.Mutex
@@ -22,23 +60,22 @@ type secretFile struct {
 }
 
 // watched returns a function that reads the file again and returns the URL in it, or where it cannot be read
-// the one read last, which begins with url. It is nil where path is empty.
-func watched(path, url string, logger *slog.Logger) func() string {
+// or check refuses it the one read last, which begins with url. It is nil where path is empty.
+func watched(path, url string, check func(string) error, logger *slog.Logger) func() string {
 	if path == "" {
 		return nil
 	}
-	f := &secretFile{path: path, logger: logger, url: url}
+	f := &secretFile{path: path, check: check, logger: logger, url: url}
 	return f.read
 }
 
 func (f *secretFile) read() string {
-	content, err := os.ReadFile(f.path)
+	text, err := readSecret(f.path)
+	if err == nil {
+		err = f.check(text)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	text := strings.TrimSpace(string(content))
-	if err == nil && (text == "" || !observe.Readable(text)) {
-		err = errors.New("it is empty or holds no readable URL")
-	}
 	if err != nil {
 		if !f.failing {
 			f.logger.Warn("secret file cannot be read; using the value read last", "file", f.path, "error", err)

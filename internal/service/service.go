@@ -94,14 +94,14 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 	if err := s.Registry.Register(s.Health); err != nil {
 		return fmt.Errorf("register health metrics: %w", err)
 	}
-	redisURL := watched(s.config.Redis.URLFile, s.config.Redis.URL, s.logger)
+	redisURL := watched(s.config.Redis.URLFile, s.config.Redis.URL, checkRedis, s.logger)
 	if s.redis, err = stream.ConnectWith(s.config.Redis.URL, redisURL); err != nil {
 		return fmt.Errorf("read the Redis URL: %w", err)
 	}
 	s.Store, err = store.Open(ctx, s.config.Database.URL, store.Options{
 		Writers:      pipeline.Writers(Writers(s.config.Writers), len(s.config.Streams)),
 		WriteTimeout: s.config.WriteTimeout,
-		CurrentURL:   watched(s.config.Database.URLFile, s.config.Database.URL, s.logger),
+		CurrentURL:   watched(s.config.Database.URLFile, s.config.Database.URL, checkDatabase, s.logger),
 		Prepare:      schema.Prepare,
 		Events:       storeEvents(metrics, s.Health, s.logger),
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/internal/position"
+	"processor/internal/schema"
 )
 
 // reply is what came of one attempt.
@@ -29,7 +30,7 @@ func (w *Writer) attempt(ctx context.Context, positions []position.Position, s s
 	defer cancel()
 	conn, err := w.store.pool.Acquire(ctx)
 	if err != nil {
-		return reply{err: notSent{fmt.Errorf("connect to PostgreSQL: %w", err)}}
+		return reply{err: notSent{fmt.Errorf("connect to PostgreSQL: %w", schema.Refused(err))}}
 	}
 	defer conn.Release()
 	r := w.sendOn(ctx, conn, positions, s)

@@ -183,7 +183,7 @@ func (s *Store) paused() error {
 // Ping reports whether the database answers. One that does, but whose session Prepare refuses, answers.
 func (s *Store) Ping(ctx context.Context) error {
 	var refused *SchemaError
-	if err := s.pool.Ping(ctx); err != nil && !errors.As(err, &refused) {
+	if err := schema.Refused(s.pool.Ping(ctx)); err != nil && !errors.As(err, &refused) {
 		return fmt.Errorf("ping PostgreSQL: %w", err)
 	}
 	return nil
@@ -194,7 +194,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) CheckSchema(ctx context.Context) (schema.State, error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return schema.State{}, fmt.Errorf("connect to check the schema: %w", err)
+		return schema.State{}, fmt.Errorf("connect to check the schema: %w", schema.Refused(err))
 	}
 	defer conn.Release()
 	return schema.Check(ctx, conn.Conn())
