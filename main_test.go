@@ -620,6 +620,16 @@ func TestRun_SignalBeforeMain(t *testing.T) {
 		require.Zero(t, worker.exit(patience), &worker.err)
 		require.Contains(t, worker.err.String(), `"msg":"stopped"`)
 	}
+	// Nor does it end another command by the signal, which would be neither of its exit codes.
+	for _, args := range [][]string{
+		{"status"}, {"status", "--json"}, {"doctor"}, {"migrate", "up"}, {"migrate", "status"}, {"publish", "--count=1"}, {"dlq", "list"}, {"dlq", "drop", "--yes"},
+	} {
+		command := start(t, []string{"GODEBUG=inittrace=1", "REDIS_URL=" + noRedis, "DATABASE_URL=" + noPostgres}, args...)
+		servertest.Until(t, "signals are caught", func() bool { return strings.Contains(command.err.String(), "init processor/internal/signals ") })
+		command.signal(syscall.SIGTERM)
+		require.Equal(t, 1, command.exit(patience), "%s: %s", args, &command.err)
+		require.NotContains(t, command.out.String()+command.err.String(), "start Redis", "no server is to blame")
+	}
 	// It is caught before what takes long.
 	o := run(t, []string{"GODEBUG=inittrace=1"}, "version")
 	require.Zero(t, o.code)

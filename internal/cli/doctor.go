@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"processor/internal/doctor"
 	"processor/internal/observe"
@@ -49,12 +50,16 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 		return err
 	}
 	defer client.Close()
-	findings := doctor.Transport(c.Redis.URL, c.Database.URL)
-	findings = append(findings, doctor.Redis(ctx, client, c.Streams, c.Group)...)
+	unasked := doctor.Transport(c.Redis.URL, c.Database.URL)
+	findings := append(slices.Clone(unasked), doctor.Redis(ctx, client, c.Streams, c.Group)...)
 
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	findings = append(findings, doctor.Postgres(ctx, c.Database.URL)...)
+	findings = append(findings, doctor.Postgres(asking, c.Database.URL)...)
+	interrupted := ctx.Err() != nil
+	if interrupted {
+		findings = unasked // the others would blame the servers
+	}
 
 	failed := 0
 	for _, f := range findings {
@@ -71,6 +76,9 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 		if err != nil {
 			return err
 		}
+	}
+	if interrupted {
+		return stopped(ctx)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%s failed", plural(failed, "check"))

@@ -83,8 +83,11 @@ func (c *statusCmd) Run(ctx context.Context, out Streams) error {
 			pause(ctx, wait)
 			now = c.sample(ctx, client)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && c.Watch {
 			return nil // Ctrl-C is how --watch ends
+		}
+		if ctx.Err() != nil {
+			return stopped(ctx)
 		}
 		view := c.view(ctx, client, before, now)
 		if err := c.print(out.Out, &view); err != nil {
@@ -96,6 +99,9 @@ func (c *statusCmd) Run(ctx context.Context, out Streams) error {
 		before = now
 	}
 }
+
+// stopped is the error of a command that a signal ends before it has an answer.
+func stopped(ctx context.Context) error { return fmt.Errorf("stopped: %w", context.Cause(ctx)) }
 
 // pause waits, unless ctx ends.
 func pause(ctx context.Context, d time.Duration) {
