@@ -2,11 +2,13 @@ package faultkit
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/pipeline"
+	"processor/internal/sandbox"
 	"processor/internal/servertest"
 	"processor/internal/stream"
 )
@@ -167,5 +169,78 @@ func third(m Moment) Moment {
 			seen++
 		}
 		return seen == 3 && m(f)
+	}
+}
+
+// An entry that ends the process, and whose mark Redis refuses: without marks nobody would ever know that it does,
+// and it would do so at each start. It is not decoded, stays pending and is named; everything else goes on.
+func TestCrash_EndsWhereMarksAreRefused(t *testing.T) {
+	const user = "worker"
+	rights := func(rules ...any) func(r *rig) {
+		return func(r *rig) {
+			rules := append([]any{"ACL", "SETUSER", user, "reset", "on", ">secret", "+@all", "~*", "&*"}, rules...)
+			require.NoError(r.t, r.redis.Do(r.t.Context(), rules...).Err())
+		}
+	}
+	maxMemory := func(value string) func(r *rig) {
+		return func(r *rig) { require.NoError(r.t, r.redis.ConfigSet(r.t.Context(), "maxmemory", value).Err()) }
+	}
+	for name, c := range map[string]struct {
+		refuse, allow func(r *rig)
+		full          bool // nothing can be published meanwhile
+	}{
+		"HINCRBY is denied": {rights("-hincrby"), rights(), false},
+		"HDEL is denied":    {rights("-hdel"), rights(), false},
+		"EXPIRE is denied":  {rights("-expire"), rights(), false},
+		"no hash": {
+			func(r *rig) {
+				require.NoError(t, r.redis.Set(t.Context(), stream.PoisonKey(r.config.Streams[0]), 1, 0).Err())
+			},
+			func(r *rig) {
+				require.NoError(t, r.redis.Del(t.Context(), stream.PoisonKey(r.config.Streams[0])).Err())
+			}, false,
+		},
+		"no memory": {maxMemory("1"), maxMemory("0"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := servertest.NewRedis(t, sandbox.RedisOptions{})
+			r := newRigOn(t, server.URL(), servertest.Migrated(t))
+			rights()(r)
+			r.config.Redis.URL = strings.Replace(server.URL(), "redis://", "redis://"+user+":secret@", 1)
+			r.config.MaxDeliveries = 2
+			r.publish(1)
+			for range r.config.MaxDeliveries {
+				r.start(dies(pipeline.Read, 1)).dead()
+			}
+			c.refuse(r)
+			check := "poison " + r.config.Streams[0]
+			w := r.start(dies(pipeline.Read, 1))
+			servertest.Until(t, "it is reported", func() bool { return w.failing(check) != "" })
+			require.Contains(t, w.failing(check), "Fix: let the role use HINCRBY, HDEL and EXPIRE on "+stream.PoisonKey(r.config.Streams[0]))
+			require.True(t, w.alive())
+			w.Kill()
+			w = r.start(dies(pipeline.Read, 1))
+			servertest.Until(t, "the next process survives it too", func() bool {
+				return len(w.lines("entries delivered too often cannot be marked; they stay pending")) == 1
+			})
+			require.True(t, w.alive())
+			w.Kill()
+			require.Equal(t, int64(1), r.pending())
+			require.Empty(t, r.letters())
+
+			w = r.start()
+			if !c.full {
+				r.publish(50)
+				servertest.Until(t, "the others are rows", func() bool { return r.rows() == "50" })
+			}
+			require.Equal(t, int64(1), r.pending())
+			c.allow(r)
+			r.awaitDrained()
+			servertest.Until(t, "ready", w.ready)
+			w.stop()
+			r.requireExact()
+			require.Zero(t, r.redis.HLen(t.Context(), stream.PoisonKey(r.config.Streams[0])).Val())
+		})
 	}
 }

@@ -90,8 +90,10 @@ func (l *lane) handleAlone(work context.Context, w *worker, it item) bool {
 	m := &mark{lane: l, id: it.entry.ID}
 	marks, err := m.set(work)
 	defer m.unlock()
-	if err != nil && !stream.Refused(err) {
-		l.writes.back(it) // Redis is away
+	if err != nil {
+		// Without a mark nobody would ever know that this entry ends the process. It stays pending.
+		l.writes.back(it)
+		l.writes.postpone()
 		return false
 	}
 	b := &batch{lane: l, kind: single, items: []item{it}, mark: m}

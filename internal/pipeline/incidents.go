@@ -28,6 +28,6 @@ func (l *lane) newIncidents() incidents {
 		parked: of(observe.IncidentOptions{Name: observe.Parked, Grace: observe.Grace,
 			Began: "entry parked; retrying while others go on", Ended: "no entry is parked any more"}),
 		poison: of(observe.IncidentOptions{Name: observe.Poison, Grace: observe.Grace,
-			Began: "entries cannot be marked before an attempt", Ended: "entries are marked again"}),
+			Began: "entries delivered too often cannot be marked; they stay pending", Ended: "entries are marked again"}),
 	}
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"processor/internal/stream"
@@ -83,6 +84,21 @@ func (q *parkedItems) back(it item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.queue(it)
+}
+
+// postpone puts the undecided items behind all others, which then do not wait for them.
+func (q *parkedItems) postpone() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	slices.SortStableFunc(q.items, func(a, b item) int {
+		switch {
+		case a.outcome != undecided && b.outcome == undecided:
+			return -1
+		case a.outcome == undecided && b.outcome != undecided:
+			return 1
+		}
+		return 0
+	})
 }
 
 func (q *parkedItems) queue(it item) {

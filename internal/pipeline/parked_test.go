@@ -137,3 +137,22 @@ func TestParked_WaitsUntilNoMoreCome(t *testing.T) {
 	cancel()
 	require.Zero(t, newParked(1).wait(ended))
 }
+
+// Entries that cannot be handled by themselves now do not keep parked rows waiting.
+func TestParked_PostponesUndecidedEntries(t *testing.T) {
+	q := newParked(1 << 20)
+	for i, o := range []outcome{undecided, parked, undecided, undecided, parked} {
+		require.True(t, q.put(item{entry: &stream.Entry{ID: stream.ID{Seq: uint64(i)}, Payload: []byte("x")}, outcome: o}))
+	}
+	first := q.take(10)
+	require.Len(t, first, 1)
+	q.back(first[0])
+	q.postpone()
+	var order []uint64
+	for q.len() > 0 {
+		for _, it := range q.take(1) {
+			order = append(order, it.entry.ID.Seq)
+		}
+	}
+	require.Equal(t, []uint64{1, 4, 2, 3, 0}, order)
+}

@@ -17,17 +17,29 @@ const markExpiry = 7 * 24 * time.Hour
 func PoisonKey(stream string) string { return beside(stream, ":poison") }
 
 // Mark notes that this process is about to handle the entry by itself, and returns how many processes
-// have noted that without Unmark, this one included: all but this one ended while they handled it.
+// have noted that without Unmark, this one included: all but this one ended while they handled it. Nothing
+// is noted where Redis would refuse to take it back.
 func (c *Consumer) Mark(ctx context.Context, id ID) (int, error) {
 	key := PoisonKey(c.stream)
-	var marks *redis.IntCmd
+	fault := func(err error) error {
+		return fmt.Errorf("mark entry %s of stream %s: %w. Fix: let the role use HINCRBY, HDEL and EXPIRE on %s, remove the key if it is no hash, and give Redis memory", id, c.stream, err, key)
+	}
 	_, err := c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.HDel(ctx, key, "")
+		pipe.Expire(ctx, key, markExpiry)
+		return nil
+	})
+	if err != nil {
+		return 0, fault(err)
+	}
+	var marks *redis.IntCmd
+	_, err = c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		marks = pipe.HIncrBy(ctx, key, c.markField(id), 1)
 		pipe.Expire(ctx, key, markExpiry)
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("mark entry %s of stream %s: %w", id, c.stream, err)
+		return 0, fault(err)
 	}
 	return int(marks.Val()), nil
 }
