@@ -1,7 +1,10 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -400,4 +403,48 @@ func TestWriter_TakesTurnsAmongParkedRows(t *testing.T) {
 		parked = pick(parked, got.Parked)
 	}
 	require.Len(t, parked.Positions, 10)
+}
+
+// What is parked says no more than is known: a constraint is blamed for every row of several devices only where
+// several rows of several devices met it.
+func TestWriter_BlamesAConstraintForWhatItRefused(t *testing.T) {
+	ofOneDevice := devices(20)
+	for i := range ofOneDevice {
+		ofOneDevice[i].DeviceID = "one"
+		ofOneDevice[i].Timestamp = ofOneDevice[i].Timestamp.Add(time.Duration(i) * time.Second)
+	}
+	for name, c := range map[string]struct {
+		batch  []position.Position
+		schema bool
+	}{
+		"one row":               {devices(1), false},
+		"few rows":              {devices(suspectRows - 1), false},
+		"many rows of a device": {ofOneDevice, false},
+		"several of several":    {devices(suspectRows), true},
+	} {
+		for why, spoil := range map[string]string{
+			"unique index": `ALTER TABLE positions ADD CONSTRAINT one UNIQUE (altitude); INSERT INTO positions VALUES ('x', '2026-11-23', 0, 0, 0, 0, 1, 0, 0, '{}')`,
+			"trigger": `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' USING CONSTRAINT = 'one'; END $$;
+				CREATE TRIGGER refuse BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION refuse()`,
+		} {
+			t.Run(name+", "+why, func(t *testing.T) {
+				url := plain(t, servertest.Database(t))
+				servertest.Execute(t, url, spoil)
+				s := open(t, url, Options{})
+				for i := range c.batch {
+					c.batch[i].Altitude = 0
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				r, err := s.NewWriter().Write(ctx, Batch{Positions: c.batch})
+				require.NoError(t, err)
+				require.Len(t, r.Parked, len(c.batch))
+				for _, p := range r.Parked {
+					var schemaErr *SchemaError
+					require.Equal(t, c.schema, errors.As(p.Err, &schemaErr), p.Err)
+					require.Equal(t, c.schema, strings.Contains(p.Err.Error(), "every row of several devices"), p.Err)
+				}
+			})
+		}
+	}
 }

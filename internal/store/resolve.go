@@ -114,10 +114,22 @@ func (w *Writer) parkFew(k *work, held []refusal) (rest []refusal) {
 	if !k.batch.Parked && !w.store.memory.park(rows, most) {
 		return held
 	}
+	several := k.several(held)
 	for _, f := range held {
-		k.park(f.rows, explain(fault(f)))
+		k.park(f.rows, explain(fault(f, several)))
 	}
 	return nil
+}
+
+// several reports whether the rows are as many, of as many devices, as it takes to suspect the schema.
+func (k *work) several(held []refusal) bool {
+	var all refusals
+	for _, f := range held {
+		for _, row := range f.rows {
+			all.add(k.batch.Positions[row].DeviceID)
+		}
+	}
+	return all.suspect()
 }
 
 // again puts held rows on the stack: some of them one by one, others each time, and the rest as it is. One that
@@ -157,11 +169,11 @@ func (k *work) again(held []refusal, at time.Time) {
 	k.push(plan...)
 }
 
-// fault is what is wrong with the database where it takes none of the rows: a constraint that all of them
-// violate is the schema's fault.
-func fault(f refusal) error {
+// fault is what is wrong with the database where it takes none of the rows: a constraint that several rows of
+// several devices violate is the schema's fault. Rows rejected for their values are held for nothing less.
+func fault(f refusal, several bool) error {
 	var pgErr *pgconn.PgError
-	if !errors.As(f.err, &pgErr) || f.why != badRow && pgErr.ConstraintName == "" {
+	if !errors.As(f.err, &pgErr) || f.why != badRow && (pgErr.ConstraintName == "" || !several) {
 		return f.err
 	}
 	what := "values of positions"

@@ -145,7 +145,7 @@ func (w *Writer) settle(ctx context.Context, k *work, pause *backoff.Exponential
 	if len(held) == 0 {
 		return nil
 	}
-	err := fault(held[0])
+	err := fault(held[0], k.several(held))
 	w.store.trouble.failed(w, Classify(err), err)
 	k.again(held, w.store.clock.now())
 	return retry.Sleep(ctx, pause.NextBackOff())
