@@ -56,6 +56,7 @@ default_pool_size = %d
 	u.Host = net.JoinHostPort("127.0.0.1", listen)
 	query := u.Query()
 	query.Del("options") // PgBouncer takes no startup parameters that it does not know
+	servertest.Execute(t, databaseURL, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET processor.allow_plain_table = on', current_database()); END $$`)
 	query.Set("sslmode", "disable")
 	u.RawQuery = query.Encode()
 	servertest.Until(t, "PgBouncer listens", func() bool {

@@ -254,3 +254,63 @@ func newPlainRig(t testing.TB) *rig {
 	require.NoError(t, err)
 	return newRigOn(t, servertest.Redis(t), url)
 }
+
+// Whatever becomes of the table, no position is acknowledged that is not there, and /readyz names it. What is missing
+// is waited for; a plain table takes rows and is named as long as nobody has asked for one.
+func TestSchema_TableIsReplacedUnderTheWorker(t *testing.T) {
+	const copied = `CREATE TABLE positions (LIKE elsewhere INCLUDING ALL)`
+	hypertable := servertest.HasTimescaleDB(t)
+	for name, c := range map[string]struct {
+		spoil, named, fix string
+		stored            bool // in the plain table
+		timescale         bool // the case needs the extension
+	}{
+		"renamed":      {`ALTER TABLE positions RENAME TO elsewhere`, "there is no table positions", `ALTER TABLE elsewhere RENAME TO positions`, false, false},
+		"other schema": {`CREATE SCHEMA other; ALTER TABLE positions SET SCHEMA other`, "there is no table positions", `ALTER TABLE other.positions SET SCHEMA public`, false, false},
+		"made anew, as a plain table": {`ALTER TABLE positions RENAME TO elsewhere; ` + copied, "positions is a plain table although the database has TimescaleDB",
+			`INSERT INTO elsewhere SELECT * FROM positions; DROP TABLE positions; ALTER TABLE elsewhere RENAME TO positions`, false, true},
+		"extension dropped": {`DROP EXTENSION timescaledb CASCADE`, "positions is a plain table, since the database has no TimescaleDB", `ALTER DATABASE %s SET processor.allow_plain_table = on`, true, true},
+	} {
+		if c.timescale && !hypertable {
+			continue // plain PostgreSQL has no such case
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.publish(500)
+			w := r.start()
+			r.awaitDrained()
+			servertest.Until(t, "ready", w.ready)
+
+			r.execute(c.spoil)
+			left := 0
+			if c.stored { // TimescaleDB takes its chunks with it
+				left = len(r.published)
+				require.Equal(t, "0", r.rows())
+			}
+			r.publish(500)
+			servertest.Until(t, "it is named", func() bool { return strings.Contains(w.failing("schema"), c.named) })
+			require.Contains(t, w.failing("schema"), "Fix:")
+			require.True(t, w.alive())
+			if c.stored {
+				r.awaitDrained()
+			} else {
+				r.publish(10) // what came before the check, within 2 s, may be in the table that was there
+				servertest.Until(t, "entries wait", func() bool { return !r.drained() })
+			}
+			fix := c.fix
+			if strings.Contains(fix, "%s") {
+				fix = fmt.Sprintf(fix, r.ask("SELECT current_database()")[0])
+			}
+			r.execute(fix)
+			if c.stored {
+				r.execute(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'processor'`)
+			}
+			r.awaitDrained()
+			servertest.Until(t, "ready again", w.ready)
+			w.stop()
+			r.published = r.published[left:]
+			r.requireExact()
+		})
+	}
+}

@@ -36,7 +36,7 @@ func (p *schemaProbe) check(ctx context.Context, s *store.Store) error {
 	case err == nil:
 		s.Pause(nil)
 		p.log(&state)
-		return nil
+		return plainTable(&state)
 	case errors.As(err, &bad):
 		s.Pause(bad)
 		return errors.New(bad.Public())
@@ -45,6 +45,15 @@ func (p *schemaProbe) check(ctx context.Context, s *store.Store) error {
 	default:
 		return fmt.Errorf("%w: %w", observe.ErrUnknown, err)
 	}
+}
+
+// plainTable returns what is wrong with a table that takes rows all the same: nobody has asked for a plain one, so
+// the extension was dropped, or the table made anew.
+func plainTable(state *schema.State) error {
+	if state.Hypertable || state.AllowsPlainTable {
+		return nil
+	}
+	return errors.New("positions is a plain table, since the database has no TimescaleDB; rows are stored in it. Fix: enable the extension timescaledb in this database and make positions a hypertable, see docs/sql.md; where a plain table is meant, set processor.allow_plain_table = on for the role")
 }
 
 func (p *schemaProbe) log(state *schema.State) {

@@ -27,3 +27,10 @@ func TestSchemaProbe_LogsWhatTheTableBecomes(t *testing.T) {
 	require.Contains(t, lines[0], "positions is a hypertable")
 	require.Contains(t, lines[1], "positions is a plain table, not a hypertable")
 }
+
+// A plain table that nobody has asked for takes rows and is named.
+func TestPlainTable_IsNamedUnlessItIsMeant(t *testing.T) {
+	require.NoError(t, plainTable(&schema.State{Hypertable: true}))
+	require.NoError(t, plainTable(&schema.State{Session: schema.Session{AllowsPlainTable: true}}))
+	require.ErrorContains(t, plainTable(&schema.State{}), "Fix: enable the extension timescaledb")
+}
