@@ -274,7 +274,7 @@ func (d *Decoder) float(least, most float64) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	v, err := strconv.ParseFloat(string(raw), 64)
+	v, err := parseFloat(raw)
 	// The value stays out of the message: coordinates are not logged.
 	if err != nil || v < least || v > most {
 		return 0, d.fault(OutOfRange, "not within %.10g and %.10g", least, most)

@@ -66,3 +66,39 @@ func integerDigits(integer, fraction []byte) int {
 	}
 	return 1
 }
+
+// parseFloat is strconv.ParseFloat of a number that is valid JSON. Up to 15 digits without an exponent, all that a
+// tracker sends, are an integer over a power of ten: both are exact, so their quotient is the nearest double.
+func parseFloat(number []byte) (float64, error) {
+	digits := number
+	if number[0] == '-' {
+		digits = number[1:]
+	}
+	if len(digits) > 15 {
+		return strconv.ParseFloat(string(number), 64)
+	}
+	integer, divisor := int64(0), int64(1)
+	for i, c := range digits {
+		switch {
+		case c == '.':
+			divisor = powerOfTen(len(digits) - i - 1)
+		case c > '9': // an exponent
+			return strconv.ParseFloat(string(number), 64)
+		default:
+			integer = integer*10 + int64(c-'0')
+		}
+	}
+	v := float64(integer) / float64(divisor)
+	if len(digits) < len(number) {
+		v = -v
+	}
+	return v, nil
+}
+
+func powerOfTen(n int) int64 {
+	p := int64(1)
+	for range n {
+		p *= 10
+	}
+	return p
+}
