@@ -24,27 +24,17 @@ const (
 
 // attributes reads the IO bag and returns what jsonb gets. Most bags go as they are: digits
 // stay, since nothing is parsed. The others are rewritten into the decoder's memory.
-func (d *Decoder) attributes() ([]byte, error) {
-	if err := d.expect(jx.Object); err != nil {
-		return nil, err
+func (d *Decoder) attributes(text []byte) ([]byte, error) {
+	if d.form == flatBag || d.form == anyBag && plain(text) {
+		return text[:len(text):len(text)], nil
 	}
-	raw, err := d.json.Raw()
-	if err != nil {
-		return nil, err
-	}
-	if !d.escaped && plain(raw) {
-		return raw[:len(raw):len(raw)], nil
-	}
-	// The library would silently turn an unpaired surrogate into U+FFFD. A backslash stands
-	// only in strings, so one look over the whole bag finds all of them.
-	if err := checkEscapes(raw); err != nil {
-		return nil, d.fault(UnstorableString, "%s", err)
-	}
-	d.reserve(len(raw) + len(raw)/2) // base64 becomes hexadecimal, which is longer by half
+	d.reserve(len(text) + len(text)/2) // base64 becomes hexadecimal, which is longer by half
 	start := len(d.out.Buf)
-	d.bag.ResetBytes(raw)
-	d.added = 0
-	if err := d.object(1); err != nil {
+	rewrite := d.rewrite
+	if d.form == sentinelBag {
+		rewrite = d.replaceAll
+	}
+	if err := rewrite(text); err != nil {
 		d.out.Buf = d.out.Buf[:start]
 		return nil, err
 	}
@@ -52,12 +42,43 @@ func (d *Decoder) attributes() ([]byte, error) {
 	return d.out.Buf[start:len(d.out.Buf):len(d.out.Buf)], nil
 }
 
-// plain reports whether a bag without backslashes, valid JSON otherwise, holds nothing to be
-// rewritten and nothing that jsonb could refuse: no sentinel, no nesting, no number that is
-// long or has an exponent. It may say no of a bag that does; then that is read value by value.
+// rewrite copies a bag of any form to the output, value by value.
+func (d *Decoder) rewrite(bag []byte) error {
+	// The library would silently turn an unpaired surrogate into U+FFFD. A backslash stands
+	// only in strings, so one look over the whole bag finds all of them.
+	if err := checkEscapes(bag); err != nil {
+		return d.fault(UnstorableString, "%s", err)
+	}
+	d.bag.ResetBytes(bag)
+	d.added = 0
+	return d.object(1)
+}
+
+// replaceAll copies a sentinelBag to the output with the values for its sentinels.
+func (d *Decoder) replaceAll(bag []byte) error {
+	d.out.RawStr("{")
+	for rest := bag[1:]; ; {
+		i := bytes.IndexByte(rest, '{')
+		if i < 0 {
+			d.out.Raw(rest)
+			return nil
+		}
+		d.out.Raw(rest[:i])
+		s, end := sentinelAt(rest, i)
+		if err := d.replace(s); err != nil {
+			return err
+		}
+		rest = rest[end:]
+	}
+}
+
+// plain reports whether a bag, which is valid JSON, holds nothing to be rewritten and nothing that jsonb could
+// refuse: no escape, no sentinel, no nesting, no number that is long or has an exponent. It may say no of a bag
+// that does; then that is read value by value.
 func plain(raw []byte) bool {
 	return len(raw) <= numericFractionDigits &&
 		bytes.LastIndexByte(raw, '{') == 0 &&
+		bytes.IndexByte(raw, '\\') < 0 &&
 		bytes.IndexByte(raw, '[') < 0 &&
 		!hasExponent(raw, 'e') && !hasExponent(raw, 'E')
 }
@@ -237,18 +258,13 @@ func (d *Decoder) bigint(text []byte) error {
 
 // buffer writes the bytes as the JSON string "\x<hex>", which SQL's ::bytea reads.
 func (d *Decoder) buffer(text []byte) error {
-	malformed := d.fault(MalformedSentinel, "%s holds no base64", bufferKey)
-	if text == nil || bytes.ContainsAny(text, "\r\n") { // the decoder would skip line ends
-		return malformed
-	}
-	encoding := base64.StdEncoding.Strict()
-	bin := make([]byte, encoding.DecodedLen(len(text)))
-	n, err := encoding.Decode(bin, text)
-	if err != nil {
-		return malformed
+	var small [256]byte // of most buffers, on the stack
+	bin, err := base64.StdEncoding.Strict().AppendDecode(small[:0], text)
+	if err != nil || text == nil || bytes.ContainsAny(text, "\r\n") { // line ends are skipped
+		return d.fault(MalformedSentinel, "%s holds no base64", bufferKey)
 	}
 	d.out.RawStr(`"\\x`)
-	d.out.Buf = hex.AppendEncode(d.out.Buf, bin[:n])
+	d.out.Buf = hex.AppendEncode(d.out.Buf, bin)
 	d.out.RawStr(`"`)
 	return nil
 }

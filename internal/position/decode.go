@@ -34,8 +34,8 @@ type Decoder struct {
 	// key is the top-level key that is read, position what has been read so far.
 	key      string
 	position Position
-	// escaped: the payload holds a backslash somewhere, which is rare.
-	escaped bool
+	// form is what is known of the attributes before they are read.
+	form bagForm
 	// bag reads attributes that are rewritten, out takes them.
 	bag jx.Decoder
 	out jx.Writer
@@ -80,32 +80,78 @@ func (d *Decoder) Reset() {
 	d.full = d.full[:0]
 }
 
-// key is one top-level key of a payload: its name and the rule that decodes its value into
-// Decoder.position. A new key is one line of keys.
+// key is one top-level key of a payload: its name, the form of its value, and the rule that reads the value's text
+// into Decoder.position. A new key is one line of keys.
 type key struct {
 	name string
-	read func(d *Decoder) error
+	form valueForm
+	read func(d *Decoder, text []byte) error
+}
+
+// valueForm is the JSON type that a key must have.
+type valueForm uint8
+
+const (
+	stringValue valueForm = iota
+	numberValue
+	bagValue
+)
+
+func (f valueForm) jsonType() jx.Type {
+	return [...]jx.Type{stringValue: jx.String, numberValue: jx.Number, bagValue: jx.Object}[f]
 }
 
 // requiredKeys is how many of keys, from the first on, every payload has.
 const requiredKeys = 9
 
+type (
+	keyTable   = [requiredKeys + 1]key
+	valueTexts = [len(keyTable{})][]byte
+)
+
 // keys lists the top-level keys in the order in which tcp-ingestion writes them.
-func keys() [requiredKeys + 1]key {
-	return [...]key{
-		{"device_id", func(d *Decoder) (err error) { d.position.DeviceID, err = d.deviceID(); return err }},
-		{"timestamp", func(d *Decoder) (err error) { d.position.Timestamp, err = d.timestamp(); return err }},
-		{"latitude", func(d *Decoder) (err error) { d.position.Latitude, err = d.float(-maxDegrees, maxDegrees); return err }},
-		{"longitude", func(d *Decoder) (err error) { d.position.Longitude, err = d.float(-maxDegrees, maxDegrees); return err }},
-		{"altitude", func(d *Decoder) (err error) {
-			d.position.Altitude, err = d.real(-math.MaxFloat32, math.MaxFloat32)
+func keys() keyTable {
+	return keyTable{
+		{"device_id", stringValue, func(d *Decoder, text []byte) (err error) {
+			d.position.DeviceID, err = d.deviceID(text)
 			return err
 		}},
-		{"angle", func(d *Decoder) (err error) { d.position.Angle, err = d.real(0, maxAngle); return err }},
-		{"speed", func(d *Decoder) (err error) { d.position.Speed, err = d.real(0, math.MaxFloat32); return err }},
-		{"satellites", func(d *Decoder) (err error) { d.position.Satellites, err = d.uint8(); return err }},
-		{"priority", func(d *Decoder) (err error) { d.position.Priority, err = d.uint8(); return err }},
-		{"attributes", func(d *Decoder) (err error) { d.position.Attributes, err = d.attributes(); return err }},
+		{"timestamp", stringValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Timestamp, err = d.timestamp(text)
+			return err
+		}},
+		{"latitude", numberValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Latitude, err = d.float(text, -maxDegrees, maxDegrees)
+			return err
+		}},
+		{"longitude", numberValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Longitude, err = d.float(text, -maxDegrees, maxDegrees)
+			return err
+		}},
+		{"altitude", numberValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Altitude, err = d.real(text, -math.MaxFloat32, math.MaxFloat32)
+			return err
+		}},
+		{"angle", numberValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Angle, err = d.real(text, 0, maxAngle)
+			return err
+		}},
+		{"speed", numberValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Speed, err = d.real(text, 0, math.MaxFloat32)
+			return err
+		}},
+		{"satellites", numberValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Satellites, err = d.uint8(text)
+			return err
+		}},
+		{"priority", numberValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Priority, err = d.uint8(text)
+			return err
+		}},
+		{"attributes", bagValue, func(d *Decoder, text []byte) (err error) {
+			d.position.Attributes, err = d.attributes(text)
+			return err
+		}},
 	}
 }
 
@@ -114,6 +160,27 @@ func keys() [requiredKeys + 1]key {
 // or in the decoder's memory: they are valid until the payload changes or Reset is called. Every error is
 // an *Error.
 func (d *Decoder) Decode(payload []byte) (Position, error) {
+	table := keys()
+	var values valueTexts
+	form, ok := split(payload, &table, &values)
+	if !ok {
+		return d.general(payload, &table)
+	}
+	d.position, d.form = Position{}, form
+	for i := range table {
+		if values[i] == nil {
+			continue
+		}
+		d.key = table[i].name
+		if err := table[i].read(d, values[i]); err != nil {
+			return Position{}, asError(err)
+		}
+	}
+	return d.complete(), nil
+}
+
+// general is Decode for payloads of any form.
+func (d *Decoder) general(payload []byte, table *keyTable) (Position, error) {
 	if err := d.begin(payload); err != nil {
 		return Position{}, err
 	}
@@ -121,7 +188,6 @@ func (d *Decoder) Decode(payload []byte) (Position, error) {
 	if err != nil {
 		return Position{}, notJSON(err)
 	}
-	table := keys()
 	seen, next := 0, 0 // next is the key that JSON.stringify writes after the last one
 	for members.Next() {
 		name := members.Key()
@@ -134,8 +200,7 @@ func (d *Decoder) Decode(payload []byte) (Position, error) {
 		} else {
 			seen |= 1 << i
 			next = i + 1
-			d.key = table[i].name
-			err = table[i].read(d)
+			err = d.member(&table[i])
 		}
 		if err != nil {
 			return Position{}, asError(err)
@@ -152,10 +217,28 @@ func (d *Decoder) Decode(payload []byte) (Position, error) {
 			return Position{}, &Error{Reason: MissingKey, Key: table[i].name}
 		}
 	}
+	return d.complete(), nil
+}
+
+// complete returns the position, of which every required key was read.
+func (d *Decoder) complete() Position {
 	if d.position.Attributes == nil {
 		d.position.Attributes = []byte("{}")
 	}
-	return d.position, nil
+	return d.position
+}
+
+// member reads the value of a key, which is next.
+func (d *Decoder) member(k *key) error {
+	d.key = k.name
+	if err := d.expect(k.form.jsonType()); err != nil {
+		return err
+	}
+	text, err := d.json.Raw()
+	if err != nil {
+		return err
+	}
+	return k.read(d, text)
 }
 
 // begin prepares the decoder for a payload that is an object in valid UTF-8.
@@ -166,9 +249,8 @@ func (d *Decoder) begin(payload []byte) error {
 	if !utf8.Valid(payload) {
 		return &Error{Reason: NotJSON, Detail: "not valid UTF-8"}
 	}
-	d.position = Position{}
+	d.position, d.form = Position{}, anyBag
 	d.json.ResetBytes(payload)
-	d.escaped = bytes.IndexByte(payload, '\\') >= 0
 	if kind := d.json.Next(); kind != jx.Object {
 		return &Error{Reason: NotJSON, Detail: d.otherThanObject(kind, payload)}
 	}
@@ -219,62 +301,50 @@ func (d *Decoder) fault(reason Reason, format string, args ...any) *Error {
 	return &Error{Reason: reason, Key: d.key, Detail: fmt.Sprintf(format, args...)}
 }
 
-func (d *Decoder) deviceID() (string, error) {
-	if err := d.expect(jx.String); err != nil {
-		return "", err
+// The rules of the values: each reads the text of a valid JSON value of its key's form.
+
+func (d *Decoder) deviceID(text []byte) (string, error) {
+	if err := checkEscapes(text); err != nil {
+		return "", d.fault(UnstorableString, "%s", err)
 	}
-	raw, err := d.json.Raw()
+	id, err := d.unquote(text)
 	if err != nil {
 		return "", err
-	}
-	id := raw[1 : len(raw)-1]
-	if bytes.IndexByte(id, '\\') >= 0 {
-		if err := checkEscapes(raw); err != nil {
-			return "", d.fault(UnstorableString, "%s", err)
-		}
-		if id, err = jx.DecodeBytes(raw).StrBytes(); err != nil {
-			return "", err
-		}
 	}
 	if len(id) == 0 || len(id) > maxDeviceIDBytes {
 		return "", d.fault(OutOfRange, "%d bytes, not 1 to %d", len(id), maxDeviceIDBytes)
 	}
 	for i, r := range string(id) {
-		if !unicode.IsPrint(r) {
+		if (r < ' ' || r > '~') && !unicode.IsPrint(r) {
 			return "", d.fault(OutOfRange, "%U at byte %d is not printable", r, i)
 		}
 	}
 	return string(id), nil
 }
 
-func (d *Decoder) timestamp() (time.Time, error) {
-	if err := d.expect(jx.String); err != nil {
-		return time.Time{}, err
-	}
-	text, err := d.json.StrBytes()
+func (d *Decoder) timestamp(text []byte) (time.Time, error) {
+	inner, err := d.unquote(text)
 	if err != nil {
 		return time.Time{}, err
 	}
-	ts, ok := parseRFC3339(text)
+	ts, ok := parseRFC3339(inner)
 	if !ok {
-		return time.Time{}, d.fault(OutOfRange, "%.40q is not RFC 3339 with an offset", text)
+		return time.Time{}, d.fault(OutOfRange, "%.40q is not RFC 3339 with an offset", inner)
 	}
 	return ts, nil
 }
 
-func (d *Decoder) number() ([]byte, error) {
-	if err := d.expect(jx.Number); err != nil {
-		return nil, err
+// unquote returns the content of a JSON string.
+func (d *Decoder) unquote(text []byte) ([]byte, error) {
+	if bytes.IndexByte(text, '\\') < 0 {
+		return text[1 : len(text)-1], nil
 	}
-	return d.json.Raw()
+	d.bag.ResetBytes(text)
+	return d.bag.StrBytes()
 }
 
-func (d *Decoder) float(least, most float64) (float64, error) {
-	raw, err := d.number()
-	if err != nil {
-		return 0, err
-	}
-	v, err := parseFloat(raw)
+func (d *Decoder) float(text []byte, least, most float64) (float64, error) {
+	v, err := parseFloat(text)
 	// The value stays out of the message: coordinates are not logged.
 	if err != nil || v < least || v > most {
 		return 0, d.fault(OutOfRange, "not within %.10g and %.10g", least, most)
@@ -282,22 +352,18 @@ func (d *Decoder) float(least, most float64) (float64, error) {
 	return v, nil
 }
 
-func (d *Decoder) real(least, most float64) (float32, error) {
-	v, err := d.float(least, most)
+func (d *Decoder) real(text []byte, least, most float64) (float32, error) {
+	v, err := d.float(text, least, most)
 	return float32(v), err
 }
 
-func (d *Decoder) uint8() (uint8, error) {
-	raw, err := d.number()
-	if err != nil {
-		return 0, err
+func (d *Decoder) uint8(text []byte) (uint8, error) {
+	v, err := strconv.Atoi(string(text))
+	if err != nil && bytes.ContainsAny(text, ".eE") {
+		return 0, d.fault(WrongType, "%.40s is not an integer", text)
 	}
-	if bytes.ContainsAny(raw, ".eE") {
-		return 0, d.fault(WrongType, "%.40s is not an integer", raw)
-	}
-	v, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil || v < 0 || v > math.MaxUint8 {
-		return 0, d.fault(OutOfRange, "%.40s is not within 0 and 255", raw)
+		return 0, d.fault(OutOfRange, "%.40s is not within 0 and 255", text)
 	}
 	return uint8(v), nil
 }

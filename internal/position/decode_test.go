@@ -139,6 +139,7 @@ func TestDecoder_RejectsWithKeyAndReason(t *testing.T) {
 		"empty device_id":                 {payload("device_id", `""`), OutOfRange, "device_id"},
 		"65 bytes of device_id":           {payload("device_id", `"`+strings.Repeat("x", 65)+`"`), OutOfRange, "device_id"},
 		"unprintable device_id":           {payload("device_id", `"a\u0007"`), OutOfRange, "device_id"},
+		"DEL in device_id":                {payload("device_id", "\"a\x7f\""), OutOfRange, "device_id"},
 		"U+0000 in device_id":             {payload("device_id", `"a\u0000"`), UnstorableString, "device_id"},
 		"unpaired surrogate in device_id": {payload("device_id", `"a\udc00"`), UnstorableString, "device_id"},
 		"device_id a number":              {payload("device_id", "356307042441013"), WrongType, "device_id"},

@@ -1,5 +1,5 @@
 // Package position decodes the payloads that tcp-ingestion writes to the stream into positions: see Decoder
-// and Error, then decode.go, timestamp.go, attributes.go and numeric.go.
+// and Error, then decode.go, split.go, timestamp.go, attributes.go and numeric.go.
 package position
 
 import "time"
