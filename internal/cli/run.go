@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
+
 	"processor/internal/observe"
 	"processor/internal/service"
 	"processor/internal/stream"
@@ -27,6 +29,7 @@ func (c *runCmd) Run(ctx context.Context, build observe.BuildInfo, out Streams) 
 	}
 	logger := observe.NewLogger(out.Err, c.LogLevel)
 	stream.LogTo(logger)
+	limitMemory(memlimit.FromCgroup, logger)
 	s, err := service.New(ctx, c.Config, build, logger)
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ func (l *lane) read(ctx, work context.Context) {
 	defer l.loop.Done()
 	defer l.consumer.Close()
 	defer func() { l.new.sayLost(l.new.lostLog.rest()) }()
+	l.pipeline.awaitReady(ctx, l.loop)
 	pause := retry.NewBackOff()
 	for ctx.Err() == nil {
 		err := l.readUntilError(ctx, work, pause.Reset)

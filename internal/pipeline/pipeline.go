@@ -73,6 +73,9 @@ type Pipeline struct {
 	// OnStep, where set, is called after each step of every batch, by the goroutine that took
 	// it. The fault tests end the process there.
 	OnStep func(Step)
+	// Ready, where set, delays the first read until it is closed: what a worker has read no other worker gets
+	// for ClaimIdle, so a worker that has never reached its database must not read.
+	Ready <-chan struct{}
 
 	rounds rounds
 	// alone is held while an entry is marked that may end the process: of several at once one could
@@ -166,6 +169,25 @@ func (p *Pipeline) Run(ctx context.Context) {
 	monitors.Wait()
 	p.leave(work)
 	stopListeners()
+}
+
+// awaitReady returns when Ready is closed or ctx ends.
+func (p *Pipeline) awaitReady(ctx context.Context, loop *observe.Loop) {
+	if p.Ready == nil {
+		return
+	}
+	beat := time.NewTicker(time.Second)
+	defer beat.Stop()
+	for {
+		select {
+		case <-p.Ready:
+			return
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			loop.Beat()
+		}
+	}
 }
 
 // leave removes this consumer from the groups in which it holds nothing, so that names of pods

@@ -22,6 +22,7 @@ const schemaTimeout = 1500 * time.Millisecond
 // needs them, and logs what kind of table it is, once and when that changes. Not safe for concurrent use.
 type schemaProbe struct {
 	logger     *slog.Logger
+	passed     chan struct{} // closed by the first check that finds everything as it should be
 	known      bool
 	hypertable bool // what was logged last
 }
@@ -35,6 +36,9 @@ func (p *schemaProbe) check(ctx context.Context, s *store.Store) error {
 	switch {
 	case err == nil:
 		s.Pause(nil)
+		if !p.known {
+			close(p.passed)
+		}
 		p.log(&state)
 		return plainTable(&state)
 	case errors.As(err, &bad):

@@ -60,7 +60,7 @@ func New(ctx context.Context, config Config, build observe.BuildInfo, logger *sl
 		logger:   logger,
 		server:   server,
 		profiles: profiles,
-		schema:   schemaProbe{logger: logger},
+		schema:   schemaProbe{logger: logger, passed: make(chan struct{})},
 	}
 	if err := s.open(ctx, build); err != nil {
 		return nil, errors.Join(err, s.closeServers())
@@ -125,6 +125,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		Metrics: metrics,
 		Health:  s.Health,
 		Logger:  s.logger,
+		Ready:   s.schema.passed,
 	}
 	for _, name := range s.config.Streams {
 		consumer := stream.NewConsumer(s.redis, name, s.config.Group, s.config.Consumer)

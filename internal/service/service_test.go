@@ -177,6 +177,58 @@ func TestService_MakesEveryEntryOneRow(t *testing.T) {
 	require.Empty(t, consumers, "a clean stop takes its name away")
 }
 
+// What a worker has read no other one gets for ClaimIdle, so a worker whose database check has never succeeded
+// reads nothing and leaves the entries to the others.
+func TestService_ReadsNothingBeforeItsDatabaseCheckSucceeds(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil, check, correct string
+		url                   func(string) string
+	}{
+		"no table": {
+			spoil: "ALTER TABLE positions RENAME TO elsewhere", check: "schema", correct: "ALTER TABLE elsewhere RENAME TO positions",
+		},
+		"no unique key": {
+			spoil: "ALTER TABLE positions RENAME CONSTRAINT positions_pkey TO old; ALTER TABLE positions DROP CONSTRAINT old", check: "schema",
+			correct: "ALTER TABLE positions ADD PRIMARY KEY (device_id, ts)",
+		},
+		"no server": {
+			check: "postgres", url: func(string) string { return "postgres://postgres@127.0.0.1:1/telemetry" },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			healthy := newRig(t)
+			unready := newRig(t)
+			unready.stream, unready.config.Streams, unready.config.Consumer = healthy.stream, healthy.config.Streams, "unready"
+			if c.url != nil {
+				unready.config.Database.URL = c.url(unready.config.Database.URL)
+			}
+			if c.spoil != "" {
+				unready.sql(c.spoil)
+			}
+			first, stopFirst := unready.start()
+			servertest.Until(t, "it is not ready", func() bool {
+				check := first.Health.Readiness().Checks[c.check]
+				return !check.OK && check.Error != "not checked yet"
+			})
+			healthy.publish(3000, 100)
+			second, stopSecond := healthy.start()
+			servertest.Until(t, "the other worker has all", func() bool { return second.Ledger.Snapshot().Inserted == 3000 })
+			require.Equal(t, observe.LedgerSnapshot{}, first.Ledger.Snapshot())
+			stopSecond()
+
+			if c.correct != "" {
+				unready.sql(c.correct)
+				healthy.publishFrom(200)
+				servertest.Until(t, "it reads", func() bool { return first.Ledger.Snapshot().Inserted == 200 })
+				require.Equal(t, "200", unready.rows())
+			}
+			stopFirst()
+			require.Equal(t, "3000", healthy.rows())
+			require.Zero(t, healthy.pending())
+		})
+	}
+}
+
 // publishFrom continues the fleet of publish(3000, 100).
 // onStopped is a log that calls a function for the line "stopped".
 type onStopped func()
