@@ -40,6 +40,7 @@ LABEL org.opencontainers.image.title="processor" \
 # Numeric, because the image has no /etc/passwd and Kubernetes must be able to verify runAsNonRoot.
 USER 65532:65532
 EXPOSE 8080
-# The default stop signal, SIGTERM, makes the worker finish its batches.
+# The default stop signal, SIGTERM, makes the worker finish its batches, for up to SHUTDOWN_TIMEOUT, 20 s. Docker
+# waits only 10 s before SIGKILL: run the container with --stop-timeout 30.
 ENTRYPOINT ["/processor"]
 CMD ["run"]

@@ -150,6 +150,25 @@ func TestCompose_IsOpenToThisMachineAlone(t *testing.T) {
 	}
 }
 
+// A machine may have taken the default port: each is a variable, and the header names it.
+func TestCompose_EveryPortIsAVariable(t *testing.T) {
+	header, _, _ := strings.Cut(read(t, "compose.yaml"), "\nname: ")
+	variable := regexp.MustCompile(`^127\.0\.0\.1:\$\{([A-Z]+_PORTS?):-(\d+)(?:-(\d+))?\}:(\d+)$`)
+	seen := map[string]string{}
+	for name, s := range composeFile(t).Services {
+		for _, port := range s.Ports {
+			m := variable.FindStringSubmatch(port)
+			require.NotNil(t, m, "%s: %s", name, port)
+			require.Empty(t, seen[m[1]], "%s has the variable of another service", name)
+			seen[m[1]] = name
+			require.Contains(t, header, m[1])
+			require.Equal(t, m[4], m[2], "%s: the default is the port in the container", name)
+			require.Equal(t, name == "worker", m[3] != "", "%s: only the worker has replicas", name)
+		}
+	}
+	require.Len(t, seen, 5)
+}
+
 // All sources of servers use the same versions.
 func TestCompose_HasTheServersThatTheTestsHave(t *testing.T) {
 	tested := read(t, "internal/servertest/docker.go")

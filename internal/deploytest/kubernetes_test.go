@@ -23,11 +23,20 @@ type manifest struct {
 	Kind     string
 	Metadata struct{ Name string }
 	Spec     struct {
-		Template struct{ Spec podSpec }
-		Selector struct{ MatchLabels map[string]string }
-		Ports    []struct{ Port int }
-		Ingress  []struct{ Ports []struct{ Port int } }
-		Triggers []struct {
+		Template struct {
+			Metadata struct{ Labels map[string]string }
+			Spec     podSpec
+		}
+		Selector    struct{ MatchLabels map[string]string }
+		PodSelector struct{ MatchLabels map[string]string }
+		Ports       []struct{ Port int }
+		Ingress     []struct{ Ports []struct{ Port int } }
+		Egress      []struct{ Ports []struct{ Port int } }
+
+		JobLabel            string
+		PodMetricsEndpoints []struct{ Port, Path string }
+		Groups              []any
+		Triggers            []struct {
 			Type     string
 			Metadata map[string]string
 		}
@@ -43,8 +52,10 @@ type podSpec struct {
 		RunAsNonRoot   bool
 		SeccompProfile struct{ Type string }
 	}
-	Containers []container
-	Volumes    []struct {
+	ImagePullSecrets          []struct{ Name string }
+	TopologySpreadConstraints []struct{ MatchLabelKeys []string }
+	Containers                []container
+	Volumes                   []struct {
 		Name   string
 		Secret struct{ SecretName string }
 	}
@@ -52,9 +63,13 @@ type podSpec struct {
 
 type container struct {
 	Image           string
+	ImagePullPolicy string
 	Args            []string
 	Env             []struct{ Name, Value string }
-	Ports           []struct{ ContainerPort int }
+	Ports           []struct {
+		Name          string
+		ContainerPort int
+	}
 	StartupProbe    *probe
 	LivenessProbe   *probe
 	ReadinessProbe  *probe
@@ -203,6 +218,76 @@ func TestKubernetes_SelectorsFindTheWorker(t *testing.T) {
 	labels := manifests(t, "Deployment")[0].Spec.Selector.MatchLabels
 	require.NotEmpty(t, labels)
 	require.Equal(t, labels, manifests(t, "PodDisruptionBudget")[0].Spec.Selector.MatchLabels)
+}
+
+// An old image of a tag that moves stays on a node: the policy IfNotPresent needs tags that never move.
+func TestKubernetes_TagsThatMoveAreNotCached(t *testing.T) {
+	type kustomization struct {
+		Images []struct{ Name, NewTag string }
+	}
+	for _, dir := range []string{"base", "migrate"} {
+		images := documents[kustomization](t, "deploy/kubernetes/"+dir+"/kustomization.yaml")[0].Images
+		require.Len(t, images, 1)
+		require.NotContains(t, []string{"", "main", "latest"}, images[0].NewTag, dir)
+	}
+	for _, m := range append(manifests(t, "Deployment"), manifests(t, "Job")...) {
+		require.Equal(t, "IfNotPresent", m.Spec.Template.Spec.Containers[0].ImagePullPolicy, m.Kind)
+		require.Len(t, m.Spec.Template.Spec.ImagePullSecrets, 1, m.Kind)
+		require.Contains(t, read(t, "docs/operations.md"), "secret docker-registry "+m.Spec.Template.Spec.ImagePullSecrets[0].Name)
+	}
+}
+
+// During a rollout the old pods must not decide where the new ones go.
+func TestKubernetes_SpreadCountsOneReplicaSet(t *testing.T) {
+	pod, _ := worker(t)
+	require.Len(t, pod.TopologySpreadConstraints, 1)
+	require.Equal(t, []string{"pod-template-hash"}, pod.TopologySpreadConstraints[0].MatchLabelKeys)
+}
+
+// In a namespace that denies everything else, each kustomization lets its pods reach the database.
+func TestKubernetes_PoliciesComeWithTheirPods(t *testing.T) {
+	for _, dir := range []string{"base", "migrate"} {
+		var labels, selector map[string]string
+		var ports []int
+		for _, file := range files(t, "deploy/kubernetes/"+dir, ".yaml") {
+			for _, m := range documents[manifest](t, file) {
+				switch m.Kind {
+				case "Deployment", "Job":
+					labels = m.Spec.Template.Metadata.Labels
+				case "NetworkPolicy":
+					selector = m.Spec.PodSelector.MatchLabels
+					for _, e := range m.Spec.Egress {
+						for _, p := range e.Ports {
+							ports = append(ports, p.Port)
+						}
+					}
+				}
+			}
+		}
+		require.NotEmpty(t, labels, dir)
+		require.Equal(t, labels, selector, dir)
+		require.Subset(t, ports, []int{53, 5432, 6432}, dir)
+		require.Equal(t, dir == "base", slices.Contains(ports, 6379), dir)
+	}
+	type kustomization struct{ Resources []string }
+	order := documents[kustomization](t, "deploy/kubernetes/migrate/kustomization.yaml")[0].Resources
+	require.Equal(t, []string{"networkpolicy.yaml", "job.yaml"}, order)
+}
+
+func TestMonitoring_IsThatOfTheOthers(t *testing.T) {
+	monitor := manifests(t, "PodMonitor")[0]
+	require.Equal(t, manifests(t, "Deployment")[0].Spec.Selector.MatchLabels, monitor.Spec.Selector.MatchLabels)
+	require.Equal(t, "processor", manifests(t, "Deployment")[0].Spec.Template.Metadata.Labels[monitor.Spec.JobLabel], "the job that alerts expect")
+	_, c := worker(t)
+	require.Len(t, monitor.Spec.PodMetricsEndpoints, 1)
+	require.Equal(t, c.Ports[0].Name, monitor.Spec.PodMetricsEndpoints[0].Port)
+	require.Equal(t, "/metrics", monitor.Spec.PodMetricsEndpoints[0].Path)
+
+	var groups []any
+	for _, file := range []string{"deploy/prometheus/recording.yml", "deploy/prometheus/alerts.yml"} {
+		groups = append(groups, documents[struct{ Groups []any }](t, file)[0].Groups...)
+	}
+	require.Equal(t, groups, manifests(t, "PrometheusRule")[0].Spec.Groups, "run just generate")
 }
 
 func TestKEDA_ScalesTheWorkerOnLagAndPending(t *testing.T) {
