@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/wait"
 )
@@ -23,12 +24,34 @@ func startRedisContainer(ctx context.Context) (server, error) {
 }
 
 func startPostgresContainer(ctx context.Context) (server, error) {
-	return startContainer(ctx, postgresImage, "5432/tcp", "postgres://postgres:postgres@%s/postgres?sslmode=disable",
+	s, err := startContainer(ctx, postgresImage, "5432/tcp", "postgres://postgres:postgres@%s/postgres?sslmode=disable",
 		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": "postgres", "TIMESCALEDB_TELEMETRY": "off"}),
 		// The image starts its server twice: first for the setup, on a Unix socket only.
 		testcontainers.WithWaitStrategyAndDeadline(startTimeout,
 			wait.ForLog("database system is ready to accept connections").WithOccurrence(2),
 			wait.ForListeningPort("5432/tcp")))
+	if err != nil {
+		return server{}, err
+	}
+	if err := emptyTemplate(ctx, s.url); err != nil {
+		return server{}, errors.Join(err, s.stop(ctx))
+	}
+	return s, nil
+}
+
+// emptyTemplate removes TimescaleDB from template1, where the image creates it: tests begin with databases without it.
+func emptyTemplate(ctx context.Context, postgresURL string) error {
+	config, err := pgx.ParseConfig(postgresURL)
+	if err != nil {
+		return fmt.Errorf("read the URL of the container: %w", err)
+	}
+	config.Database = "template1"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("connect to template1: %w", err)
+	}
+	_, err = conn.Exec(ctx, "DROP EXTENSION IF EXISTS timescaledb CASCADE")
+	return errors.Join(err, conn.Close(ctx))
 }
 
 // startContainer runs image and returns its server. url is a format for the address of port.

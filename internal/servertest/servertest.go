@@ -2,8 +2,9 @@
 // tests of a package, started on first use.
 //
 // The servers come from the first available source: the environment (TEST_REDIS_URL, TEST_DATABASE_URL);
-// containers, if a Docker engine answers; this machine's binaries, through package sandbox. If none is
-// available, the test fails with a message that says what to install. It never skips.
+// containers, if a Docker engine answers; this machine's binaries, through package sandbox. TEST_SERVERS=docker or
+// TEST_SERVERS=local allows only one of the latter two. If none is available, the test fails with a message that says
+// what to install. It never skips.
 //
 // Tests share a server but no data: each test uses its own stream name ([StreamName]) and database
 // ([Database]). A test that stops, kills or pauses a server starts a private one with [NewRedis] or
