@@ -69,6 +69,24 @@ func age(d time.Duration) string {
 	}
 }
 
+// thousands separates groups of three digits: 446,889.
+func thousands(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	start := len(text) % 3
+	if n < 0 {
+		start = (len(text)-1)%3 + 1
+	}
+	var b strings.Builder
+	b.WriteString(text[:start])
+	for i := start; i < len(text); i += 3 {
+		if b.Len() > 0 && b.String() != "-" {
+			b.WriteByte(',')
+		}
+		b.WriteString(text[i : i+3])
+	}
+	return b.String()
+}
+
 // plural is "1 dead letter", "2 dead letters".
 func plural(n int, what string) string {
 	if n == 1 {

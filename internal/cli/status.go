@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redis/go-redis/v9"
 
 	"processor/internal/inspect"
@@ -25,7 +27,7 @@ type statusCmd struct {
 	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams to show, separated by commas (default: ${default})."`
 	Group   string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
 
-	Watch bool `env:"STATUS_WATCH" help:"Show it anew every 2 s until Ctrl-C."`
+	Watch bool `env:"STATUS_WATCH" help:"Show it every 2 s until Ctrl-C."`
 	JSON  bool `name:"json" env:"STATUS_JSON" help:"One JSON object a line."`
 }
 
@@ -34,9 +36,10 @@ func (c *statusCmd) Help() string {
 	return `Examples:
   processor status --redis-url redis://redis:6379/0 --database-url postgres://processor@db/telemetry
   processor status --watch
-  processor status --json | jq '.streams[].group.lag'
+  processor status --json | jq -r '.streams[] | [.name, .verdict.level, .verdict.text] | @tsv'
 
-Exit code 1 says that a server could not be asked.`
+It begins with a verdict on each stream, the worst first: CRITICAL, WARNING, CATCHING UP or OK. Exit code 1: a stream is
+CRITICAL, or a server could not be asked. The JSON is described in docs/operations.md.`
 }
 
 const (
@@ -50,8 +53,14 @@ const (
 	settledEntries = 20
 )
 
-// errIncomplete: what could be asked has been shown.
-var errIncomplete = errors.New("not every server could be asked")
+// trimmedLimit bounds the pending entries that are counted as trimmed.
+const trimmedLimit = 10_000
+
+// Errors of status, after what could be asked was shown.
+var (
+	errIncomplete = errors.New("not every server could be asked")
+	errCritical   = errors.New("a stream is in a critical state")
+)
 
 // Run is called by kong.
 func (c *statusCmd) Run(ctx context.Context, out Streams) error {
@@ -134,10 +143,13 @@ func (c *statusCmd) sample(ctx context.Context, client redis.UniversalClient) sa
 }
 
 func (v *statusView) err() error {
-	if v.Redis.OK && v.Postgres.OK {
-		return nil
+	switch {
+	case !v.Redis.OK || !v.Postgres.OK:
+		return errIncomplete
+	case v.Verdict == levelCritical:
+		return errCritical
 	}
-	return errIncomplete
+	return nil
 }
 
 func (c *statusCmd) answer(err error) serverView {
@@ -147,31 +159,51 @@ func (c *statusCmd) answer(err error) serverView {
 	return serverView{Error: observe.Scrub(err.Error())}
 }
 
-// view asks for what the samples do not hold.
+// view asks for what the samples do not hold, and judges.
 func (c *statusCmd) view(ctx context.Context, client redis.UniversalClient, before, now sample) statusView {
 	v := statusView{Time: now.at.UTC(), Group: c.Group, Streams: []streamView{}}
-	settled, err := c.streams(ctx, client, before, now, &v)
-	v.Redis = c.answer(err)
-	v.Newest, err = c.newest(ctx, settled)
-	v.Postgres = c.answer(err)
+	settled, redisErr := c.streams(ctx, client, before, now, &v)
+	v.Redis = c.answer(redisErr)
+	newest, postgresErr := c.newest(ctx, slices.Concat(settled...))
+	v.Newest = newest
+	v.Postgres = c.answer(postgresErr)
+	for i, name := range c.Streams {
+		if i == len(v.Streams) {
+			v.Streams = append(v.Streams, streamView{Name: name})
+		}
+		s := &v.Streams[i]
+		f := s.figures(c.Group, cause(redisErr), cause(postgresErr))
+		if newest != nil && i < len(settled) && holds(settled[i], newest) {
+			f.newestCommit = new(max(v.Time.Sub(newest.IngestedAt), 0))
+		}
+		s.Verdict = judge(f)
+		v.Verdict = max(v.Verdict, s.Verdict.Level)
+	}
+	worstFirst(v.Streams)
 	return v
 }
 
-// streams fills in what is about streams, and returns positions that are most likely rows.
-func (c *statusCmd) streams(ctx context.Context, client redis.UniversalClient, before, now sample, v *statusView) ([]position.Position, error) {
+// holds reports whether a row was made from one of the positions.
+func holds(positions []position.Position, row *rowView) bool {
+	return slices.ContainsFunc(positions, func(p position.Position) bool {
+		return p.DeviceID == row.DeviceID && p.Timestamp.Equal(row.Timestamp)
+	})
+}
+
+// streams fills in what is about streams, and returns for each one positions that are most likely rows.
+func (c *statusCmd) streams(ctx context.Context, client redis.UniversalClient, before, now sample, v *statusView) ([][]position.Position, error) {
 	if now.err != nil {
 		return nil, now.err
 	}
-	var settled []position.Position
+	all := make([][]position.Position, len(c.Streams))
 	var decoder position.Decoder
 	for i, name := range c.Streams {
 		info := now.streams[i]
-		s := streamView{Name: name, Exists: info.Exists, Length: info.Length, Group: groupOf(now.at, info)}
+		s := streamView{Name: name, Exists: info.Exists, Length: info.Length, TrimmedUnread: info.TrimmedUnread, Doubtful: info.Doubtful, Group: groupOf(now.at, info)}
 		if before.err == nil {
-			s.AddedRate, s.ReadRate = rates(before.streams[i], info, now.at.Sub(before.at))
+			s.rates(before.streams[i], info, now.at.Sub(before.at))
 		}
-		var err error
-		if s.DeadLetters, err = deadLetters(ctx, client, name); err != nil {
+		if err := s.ask(ctx, client, c.Group, now.at, info); err != nil {
 			return nil, err
 		}
 		v.Streams = append(v.Streams, s)
@@ -181,11 +213,97 @@ func (c *statusCmd) streams(ctx context.Context, client redis.UniversalClient, b
 		}
 		for _, e := range entries {
 			if p, err := decoder.Decode(e.Payload); err == nil { // the others are dead letters
-				settled = append(settled, p)
+				all[i] = append(all[i], p)
 			}
 		}
 	}
-	return settled, nil
+	return all, nil
+}
+
+// ask fills in what is not part of a sample.
+func (s *streamView) ask(ctx context.Context, client redis.UniversalClient, group string, at time.Time, info stream.Info) (err error) {
+	if s.DeadLetters, err = deadLetters(ctx, client, s.Name); err != nil || info.Group == nil {
+		return err
+	}
+	first, err := stream.FirstAfter(ctx, client, s.Name, info.Group.LastDelivered)
+	if err != nil {
+		return err
+	}
+	if first != (stream.ID{}) {
+		s.OldestUnread = new(max(at.Sub(first.Time()), 0).Seconds())
+	}
+	oldest := info.Group.OldestPending
+	switch {
+	case info.Group.Pending == 0:
+	case info.First == (stream.ID{}):
+		s.TrimmedPending = info.Group.Pending
+	case oldest.Compare(info.First) < 0:
+		n, err := stream.CountTrimmedPending(ctx, client, s.Name, group, info.First, trimmedLimit)
+		if err != nil {
+			return err
+		}
+		s.TrimmedPending = int64(n)
+	}
+	return nil
+}
+
+// rates fills in what two looks show together.
+func (s *streamView) rates(before, now stream.Info, took time.Duration) {
+	s.AddedRate, s.ReadRate, s.DoneRate = rates(before, now, took)
+	if before.Added == nil || now.Added == nil || now.Group == nil {
+		return
+	}
+	reach, atLeast := forecastTrim(now.Length, now.Group.Lag, *before.Added-before.Length, *now.Added-now.Length, s.AddedRate, s.ReadRate)
+	if reach != nil {
+		s.Trim, s.TrimAtLeast = new(reach.Seconds()), atLeast
+	}
+	if lag := now.Group.Lag; lag != nil && s.AddedRate != nil && s.ReadRate != nil && *s.ReadRate > *s.AddedRate {
+		s.CatchUp = new(float64(*lag) / (*s.ReadRate - *s.AddedRate))
+	}
+}
+
+// figures are those of the verdict, but the newest commit.
+func (s *streamView) figures(group, redis, postgres string) figures {
+	f := figures{
+		redis: redis, postgres: postgres, group: printable(group), exists: s.Exists, length: s.Length,
+		added: s.AddedRate, read: s.ReadRate, done: s.DoneRate,
+		oldestUnread: inDuration(s.OldestUnread), trim: inDuration(s.Trim), trimAtLeast: s.TrimAtLeast,
+		trimmedUnread: s.TrimmedUnread, trimmedPending: s.TrimmedPending, doubtful: s.Doubtful,
+	}
+	if g := s.Group; g != nil {
+		f.hasGroup, f.lag, f.pending, f.consumers = true, g.Lag, g.Pending, len(g.Consumers)
+		f.oldestPending = inDuration(g.Oldest)
+		for i, c := range g.Consumers {
+			if idle := inSeconds(c.Idle); i == 0 || idle < f.idle {
+				f.idle = idle
+			}
+		}
+	}
+	return f
+}
+
+func inDuration(s *float64) *time.Duration {
+	if s == nil {
+		return nil
+	}
+	return new(inSeconds(*s))
+}
+
+// cause is the innermost error, without addresses and what was tried: "connection refused".
+func cause(err error) string {
+	for err != nil {
+		next := errors.Unwrap(err)
+		if several, is := err.(interface{ Unwrap() []error }); is {
+			all := several.Unwrap()
+			next = all[len(all)-1]
+		}
+		var answer *pgconn.PgError
+		if next == nil || (errors.As(err, &answer) && !errors.As(next, &answer)) {
+			return observe.Scrub(printable(err.Error()))
+		}
+		err = next
+	}
+	return ""
 }
 
 func groupOf(at time.Time, info stream.Info) *groupView {
@@ -203,21 +321,25 @@ func groupOf(at time.Time, info stream.Info) *groupView {
 	return g
 }
 
-// rates are entries a second that were added, and that the group was given; nil where a count
+// rates are entries a second that were added, that the group was given, and that it acknowledged; nil where a count
 // is not known or began anew in between.
-func rates(before, now stream.Info, took time.Duration) (added, read *float64) {
+func rates(before, now stream.Info, took time.Duration) (added, read, done *float64) {
 	rate := func(from, to *int64) *float64 {
 		if from == nil || to == nil || *to < *from || took <= 0 {
 			return nil
 		}
-		r := float64(*to-*from) / took.Seconds()
-		return &r
+		return new(float64(*to-*from) / took.Seconds())
 	}
 	added = rate(before.Added, now.Added)
-	if before.Group != nil && now.Group != nil {
-		read = rate(before.Group.Read, now.Group.Read)
+	if before.Group == nil || now.Group == nil {
+		return added, nil, nil
 	}
-	return added, read
+	read = rate(before.Group.Read, now.Group.Read)
+	if read != nil {
+		from, to := *before.Group.Read-before.Group.Pending, *now.Group.Read-now.Group.Pending
+		done = rate(&from, &to)
+	}
+	return added, read, done
 }
 
 // deadLetters counts the newest by reason: all of them may be millions.
@@ -258,13 +380,19 @@ func (c *statusCmd) print(w io.Writer, v *statusView) error {
 	}
 	// In one write: a view that comes piece by piece flickers.
 	var text bytes.Buffer
-	switch {
-	case c.Watch && terminal.MovesCursor(w):
-		text.WriteString("\x1b[H\x1b[2J")
-	case c.Watch:
-		fmt.Fprintln(&text, stamp(v.Time))
+	if c.Watch {
+		fmt.Fprintf(&text, "%s  every %s until Ctrl-C\n", stamp(v.Time), watchInterval)
 	}
-	v.write(&text, func(col colour, s string) string { return paint(w, col, s) })
-	_, err := w.Write(text.Bytes())
+	width := 0
+	if terminal.Is(w) {
+		width, _ = terminal.Size(w)
+	}
+	v.write(&text, width, func(col colour, s string) string { return paint(w, col, s) })
+	view := text.String()
+	if c.Watch && terminal.MovesCursor(w) {
+		cols, rows := terminal.Size(w)
+		view = "\x1b[H\x1b[2J" + fit(view, cols-1, rows-1)
+	}
+	_, err := io.WriteString(w, view)
 	return err
 }

@@ -20,12 +20,13 @@ import (
 
 // steady replaces what differs from run to run.
 func steady(text string) string {
-	for pattern, with := range map[string]string{
-		`\d{4}-\d\d-\d\dT[0-9:.]+Z`: "TIME",
-		`[0-9.]+(ms|s) ago`:         "AGE ago",
-		`idle [0-9.]+(ms|s)`:        "idle AGE",
+	for _, r := range [][2]string{
+		{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
+		{`[0-9.hm]+s ago`, "AGE ago"},
+		{`idle [0-9.hm]+s`, "idle AGE"},
+		{` = [0-9.hm]+s`, " = AGE"},
 	} {
-		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)
+		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
 	}
 	return text
 }
@@ -36,8 +37,9 @@ func (r *rig) add(payload string) {
 
 func TestStatus_ShowsEverything(t *testing.T) {
 	r := newRig(t)
-	require.Equal(t, outcome{ExitOK, "redis     ok\n  stream " + r.stream + "\n    does not exist\n    dead letters  0\n" +
-		"postgres  ok\n  newest row    – (none of the entries read last is a row)\n", ""}, r.run("status"))
+	require.Equal(t, outcome{ExitOK, "WARNING  " + r.stream + "  stream does not exist: nothing was published, or REDIS_STREAM is wrong\n" +
+		"redis     ok\n  stream " + r.stream + "\n    does not exist\n    dead letters  0\n" +
+		"postgres  ok\n  newest row    unknown: none of the entries acknowledged last is a row\n", ""}, r.run("status"))
 
 	r.add(goodPayload)
 	r.add(badPayload)
@@ -55,17 +57,20 @@ func TestStatus_ShowsEverything(t *testing.T) {
 		require.NoError(t, err)
 	}
 	got := r.run("status")
-	require.Equal(t, outcome{ExitOK, `redis     ok
-  stream ` + r.stream + `
+	verdict, rest, _ := strings.Cut(got.out, "\n") // how old entries are decides on the verdict: see TestJudge
+	require.Contains(t, verdict, "  "+r.stream+"  ")
+	require.Contains(t, steady(verdict), "behind 1 entry = AGE")
+	require.Equal(t, `redis     ok
+  stream `+r.stream+`
     length        5
-    rate          0/s added, 0/s read
-    group         processor: lag 1, pending 2, the oldest added AGE ago
+    rate          0/s added, 0/s read, 0/s acknowledged
+    group         processor: lag 1 (the oldest added AGE ago), pending 2 (the oldest added AGE ago)
     consumers     pod-1                 pending 1, idle AGE
                   pod-with-a-long-name  pending 1, idle AGE
     dead letters  1: 1 missing_key
 postgres  ok
-  newest row    written AGE ago, at TIME: device two, fix of TIME
-`, ""}, outcome{got.code, steady(got.out), got.err})
+  newest row    committed AGE ago, at TIME: device two, fix of TIME
+`, steady(rest))
 
 	var v statusView
 	require.NoError(t, json.Unmarshal([]byte(r.run("status", "--json").out), &v))
@@ -79,6 +84,8 @@ postgres  ok
 	require.Equal(t, int64(2), s.Group.Pending)
 	require.Len(t, s.Group.Consumers, 2)
 	require.Zero(t, *s.AddedRate)
+	require.Zero(t, *s.DoneRate)
+	require.Positive(t, *s.OldestUnread)
 	require.Equal(t, deadView{Total: 1, Counted: 1, ByReason: tally{"missing_key": 1}}, s.DeadLetters)
 }
 
@@ -95,7 +102,7 @@ func TestStatus_SaysWhereItCountedSomeOfTheDeadLetters(t *testing.T) {
 	}
 	_, err := pipe.Exec(t.Context())
 	require.NoError(t, err)
-	require.Contains(t, r.run("status").out, "    dead letters  1005; of the newest 1000: 1000 not_json\n")
+	require.Contains(t, r.run("status").out, "    dead letters  1,005; of the newest 1,000: 1000 not_json\n")
 }
 
 // 64 MB of dead letters: few are looked at, and none is moved.
@@ -122,6 +129,8 @@ func TestStatus_ShowsTheRestWhereAServerIsDown(t *testing.T) {
 	require.Contains(t, got.out, "    length        1\n")
 	require.Contains(t, got.out, "    group         processor does not exist\n")
 	require.Contains(t, got.out, "postgres  failed: connect to PostgreSQL: ")
+	require.Contains(t, got.out, "CRITICAL  "+r.stream+"  nobody reads this stream: group processor does not exist; 1 entry waiting; rows unknown (PostgreSQL: connection refused)\n")
+	require.Contains(t, got.out, "  newest row    unknown: PostgreSQL could not be asked\n")
 	require.NotContains(t, got.out, "topsecret")
 
 	t.Setenv("DATABASE_URL", r.database)
@@ -131,6 +140,7 @@ func TestStatus_ShowsTheRestWhereAServerIsDown(t *testing.T) {
 	got = r.run("status")
 	require.Equal(t, ExitFailure, got.code)
 	require.Equal(t, last, got.err)
+	require.Contains(t, got.out, "CRITICAL  "+r.stream+"  state unknown (Redis: connection refused)\n")
 	require.Contains(t, got.out, "redis     failed: ask for the state of stream "+r.stream)
 	require.Contains(t, got.out, "postgres  ok\n")
 	require.NotContains(t, got.out, "topsecret")
@@ -200,7 +210,7 @@ func TestRates_AreUnknownWhereACountIs(t *testing.T) {
 		return info
 	}
 	rate := func(before, now stream.Info) [2]string {
-		added, read := rates(before, now, 2*time.Second)
+		added, read, _ := rates(before, now, 2*time.Second)
 		return [2]string{perSecond(added), perSecond(read)}
 	}
 	require.Equal(t, [2]string{"50/s", "100/s"}, rate(at(100, 100), at(200, 300)))

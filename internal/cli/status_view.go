@@ -1,16 +1,21 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
-	"strconv"
+	"math"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
 
 // statusView is one state of everything, as --json writes it. What is not known is null.
 type statusView struct {
-	Time     time.Time    `json:"time"`
+	Time time.Time `json:"time"`
+	// Verdict is the worst level of the streams, which are in the order of theirs.
+	Verdict  level        `json:"verdict"`
 	Redis    serverView   `json:"redis"`
 	Postgres serverView   `json:"postgres"`
 	Group    string       `json:"group"`
@@ -24,11 +29,25 @@ type serverView struct {
 }
 
 type streamView struct {
-	Name        string     `json:"name"`
-	Exists      bool       `json:"exists"`
-	Length      int64      `json:"length"`
-	AddedRate   *float64   `json:"added_per_second"`
-	ReadRate    *float64   `json:"read_per_second"`
+	Name    string      `json:"name"`
+	Verdict verdictView `json:"verdict"`
+	Exists  bool        `json:"exists"`
+	Length  int64       `json:"length"`
+	// Rates are in entries per second, over the time between two looks.
+	AddedRate *float64 `json:"added_per_second"`
+	ReadRate  *float64 `json:"read_per_second"`
+	DoneRate  *float64 `json:"acknowledged_per_second"`
+
+	OldestUnread *float64 `json:"oldest_unread_seconds"`
+	CatchUp      *float64 `json:"catch_up_seconds"`
+	Trim         *float64 `json:"trim_reaches_unread_seconds"`
+	// TrimAtLeast: nothing was trimmed between the looks, so that it may take longer.
+	TrimAtLeast bool `json:"trim_reaches_unread_or_later"`
+
+	TrimmedUnread  int64 `json:"trimmed_unread"`
+	TrimmedPending int64 `json:"trimmed_pending"`
+	Doubtful       int64 `json:"possibly_trimmed_unread"`
+
 	Group       *groupView `json:"group"`
 	DeadLetters deadView   `json:"dead_letters"`
 }
@@ -59,7 +78,12 @@ type rowView struct {
 	IngestedAt time.Time `json:"ingested_at"`
 }
 
-func (v *statusView) write(w io.Writer, paint func(colour, string) string) {
+// shownConsumers bounds the consumers that are shown, those with the most pending entries; --json has all.
+const shownConsumers = 20
+
+// write writes the view for a terminal of so many columns; 0 where it is none.
+func (v *statusView) write(w io.Writer, width int, paint func(colour, string) string) {
+	v.writeVerdicts(w, width, paint)
 	server := func(name string, s serverView) {
 		if s.OK {
 			fmt.Fprintf(w, "%-10s%s\n", name, paint(green, "ok"))
@@ -69,16 +93,58 @@ func (v *statusView) write(w io.Writer, paint func(colour, string) string) {
 	}
 	server("redis", v.Redis)
 	for i := range v.Streams {
-		v.Streams[i].write(w, v.Group, paint)
+		if v.Redis.OK {
+			v.Streams[i].write(w, v.Group, paint)
+		}
 	}
 	server("postgres", v.Postgres)
 	switch {
 	case v.Newest != nil:
-		fmt.Fprintf(w, "  newest row    written %s ago, at %s: device %s, fix of %s\n", age(max(v.Time.Sub(v.Newest.IngestedAt), 0)),
+		fmt.Fprintf(w, "  newest row    committed %s ago, at %s: device %s, fix of %s\n", age(max(v.Time.Sub(v.Newest.IngestedAt), 0)),
 			stamp(v.Newest.IngestedAt), printable(v.Newest.DeviceID), stamp(v.Newest.Timestamp))
-	case v.Postgres.OK:
-		fmt.Fprintln(w, "  newest row    – (none of the entries read last is a row)")
+	case !v.Postgres.OK:
+		fmt.Fprintln(w, "  newest row    unknown: PostgreSQL could not be asked")
+	case !v.Redis.OK:
+		fmt.Fprintln(w, "  newest row    unknown: it is found by the entries that were acknowledged last, and Redis could not be asked")
+	default:
+		fmt.Fprintln(w, "  newest row    unknown: none of the entries acknowledged last is a row")
 	}
+}
+
+// writeVerdicts writes a line for each stream, broken at the semicolons where the terminal is narrower.
+func (v *statusView) writeVerdicts(w io.Writer, width int, paint func(colour, string) string) {
+	levels, names := 0, 0
+	for i := range v.Streams {
+		levels = max(levels, len(v.Streams[i].Verdict.Level.String()))
+		names = max(names, utf8.RuneCountInString(printable(v.Streams[i].Name)))
+	}
+	for i := range v.Streams {
+		s := &v.Streams[i]
+		label := fmt.Sprintf("%-*s", levels, s.Verdict.Level)
+		indent := levels + 2 + names + 2
+		fmt.Fprintf(w, "%s  %-*s  %s\n", paint(s.Verdict.Level.colour(), label), names, printable(s.Name), wrapParts(printable(s.Verdict.Text), indent, width))
+	}
+}
+
+// wrapParts breaks text after semicolons, so that lines that are indented by so many columns fit into the width.
+func wrapParts(text string, indent, width int) string {
+	var b strings.Builder
+	at := indent
+	for i, part := range strings.Split(text, "; ") {
+		size := utf8.RuneCountInString(part)
+		switch {
+		case i == 0:
+		case width > 0 && at+len("; ")+size+len(";") > width:
+			b.WriteString(";\n" + strings.Repeat(" ", min(indent, width/2)))
+			at = min(indent, width/2)
+		default:
+			b.WriteString("; ")
+			at += len("; ")
+		}
+		b.WriteString(part)
+		at += size
+	}
+	return b.String()
 }
 
 func (s *streamView) write(w io.Writer, group string, paint func(colour, string) string) {
@@ -86,19 +152,28 @@ func (s *streamView) write(w io.Writer, group string, paint func(colour, string)
 	if !s.Exists {
 		fmt.Fprintf(w, "    %s\n", paint(yellow, "does not exist"))
 	} else {
-		fmt.Fprintf(w, "    length        %d\n", s.Length)
-		fmt.Fprintf(w, "    rate          %s added, %s read\n", perSecond(s.AddedRate), perSecond(s.ReadRate))
+		fmt.Fprintf(w, "    length        %s\n", thousands(s.Length))
+		fmt.Fprintf(w, "    rate          %s added, %s read, %s acknowledged\n", perSecond(s.AddedRate), perSecond(s.ReadRate), perSecond(s.DoneRate))
 		s.writeGroup(w, group, paint)
+		s.writeLosses(w, paint)
 	}
 	dead := &s.DeadLetters
 	switch {
 	case dead.Total == 0:
 		fmt.Fprintln(w, "    dead letters  0")
 	case int64(dead.Counted) < dead.Total:
-		fmt.Fprintf(w, "    dead letters  %s; of the newest %d: %s\n", paint(yellow, strconv.FormatInt(dead.Total, 10)), dead.Counted, dead.ByReason)
+		fmt.Fprintf(w, "    dead letters  %s; of the newest %s: %s\n", paint(yellow, thousands(dead.Total)), thousands(int64(dead.Counted)), dead.ByReason)
 	default:
-		fmt.Fprintf(w, "    dead letters  %s: %s\n", paint(yellow, strconv.FormatInt(dead.Total, 10)), dead.ByReason)
+		fmt.Fprintf(w, "    dead letters  %s: %s\n", paint(yellow, thousands(dead.Total)), dead.ByReason)
 	}
+}
+
+func (s *streamView) writeLosses(w io.Writer, paint func(colour, string) string) {
+	if s.TrimmedUnread+s.TrimmedPending+s.Doubtful == 0 {
+		return
+	}
+	fmt.Fprintf(w, "    %s          %s trimmed unread, %s trimmed while pending, %s possibly\n", paint(red, "lost"),
+		thousands(s.TrimmedUnread), thousands(s.TrimmedPending), thousands(s.Doubtful))
 }
 
 func (s *streamView) writeGroup(w io.Writer, name string, paint func(colour, string) string) {
@@ -107,32 +182,77 @@ func (s *streamView) writeGroup(w io.Writer, name string, paint func(colour, str
 		fmt.Fprintf(w, "    group         %s\n", paint(yellow, printable(name)+" does not exist"))
 		return
 	}
-	lag, oldest := "–", ""
+	lag := "unknown"
 	if g.Lag != nil {
-		lag = strconv.FormatInt(*g.Lag, 10)
+		lag = thousands(*g.Lag)
 	}
+	if s.OldestUnread != nil {
+		lag += " (the oldest added " + seconds(*s.OldestUnread) + " ago)"
+	}
+	pending := thousands(g.Pending)
 	if g.Oldest != nil {
-		oldest = ", the oldest added " + seconds(*g.Oldest) + " ago"
+		pending += " (the oldest added " + seconds(*g.Oldest) + " ago)"
 	}
-	fmt.Fprintf(w, "    group         %s: lag %s, pending %d%s\n", printable(name), lag, g.Pending, oldest)
+	fmt.Fprintf(w, "    group         %s: lag %s, pending %s\n", printable(name), lag, pending)
+	shown := slices.Clone(g.Consumers)
+	slices.SortStableFunc(shown, func(a, b consumerView) int { return cmp.Compare(b.Pending, a.Pending) })
+	more := max(len(shown)-shownConsumers, 0)
+	shown = shown[:len(shown)-more]
 	width := 0
-	for _, c := range g.Consumers {
+	for _, c := range shown {
 		width = max(width, utf8.RuneCountInString(printable(c.Name)))
 	}
-	for i, c := range g.Consumers {
+	for i, c := range shown {
 		label := ""
 		if i == 0 {
 			label = "consumers"
 		}
-		fmt.Fprintf(w, "    %-12s  %-*s  pending %d, idle %s\n", label, width, printable(c.Name), c.Pending, seconds(c.Idle))
+		fmt.Fprintf(w, "    %-12s  %-*s  pending %s, idle %s\n", label, width, printable(c.Name), thousands(c.Pending), seconds(c.Idle))
+	}
+	if more > 0 {
+		fmt.Fprintf(w, "    %-12s  %s more, with at most %s pending each\n", "", thousands(int64(more)), thousands(shown[len(shown)-1].Pending))
 	}
 }
 
-func seconds(s float64) string { return age(time.Duration(s * float64(time.Second))) }
+func seconds(s float64) string { return age(inSeconds(s)) }
 
 func perSecond(rate *float64) string {
 	if rate == nil {
 		return "–"
 	}
-	return strconv.FormatFloat(*rate, 'f', 0, 64) + "/s"
+	return thousands(int64(math.Round(*rate))) + "/s"
+}
+
+// fit cuts a view to so many columns and rows. What is cut off below is named in the last row.
+func fit(view string, cols, rows int) string {
+	lines := strings.Split(strings.TrimSuffix(view, "\n"), "\n")
+	if more := len(lines) - rows; more > 0 && rows > 1 {
+		lines = append(lines[:rows-1], fmt.Sprintf("… %d more lines; enlarge the terminal", more+1))
+	}
+	for i, line := range lines {
+		lines[i] = cutLine(line, cols)
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// cutLine cuts a line to so many columns. Colours take none, and end where the line does.
+func cutLine(line string, cols int) string {
+	at, coloured := 0, false
+	for i := 0; i < len(line); {
+		if strings.HasPrefix(line[i:], "\x1b[") {
+			end := i + strings.IndexByte(line[i:], 'm') + 1
+			coloured = line[i:end] != "\x1b[0m"
+			i = end
+			continue
+		}
+		_, size := utf8.DecodeRuneInString(line[i:])
+		if at++; at > cols {
+			if coloured {
+				return line[:i] + "\x1b[0m"
+			}
+			return line[:i]
+		}
+		i += size
+	}
+	return line
 }

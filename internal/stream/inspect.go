@@ -22,6 +22,9 @@ type Info struct {
 	LastGenerated ID
 	// MaxDeleted is the greatest id that XDEL removed; trimming leaves it alone.
 	MaxDeleted ID
+	// TrimmedUnread and Doubtful count entries that were trimmed before the group had them, for certain and
+	// perhaps, as in Stats. A worker that finds such a loss counts it, and Redis shows it no longer.
+	TrimmedUnread, Doubtful int64
 	// Group is nil where the stream has no such group.
 	Group *GroupInfo
 }
@@ -64,6 +67,8 @@ func Inspect(ctx context.Context, client redis.UniversalClient, stream, group st
 	if !found.hasGroup {
 		return info, nil
 	}
+	loss := found.lost(found.confirms())
+	info.TrimmedUnread, info.Doubtful = loss.entries, loss.doubtful
 	info.Group = &GroupInfo{
 		LastDelivered: found.lastDelivered, Read: found.read, Lag: found.trueLag(),
 		Pending: found.pending, OldestPending: found.oldestPending,
@@ -79,6 +84,24 @@ func Inspect(ctx context.Context, client redis.UniversalClient, stream, group st
 		info.Group.Consumers = append(info.Group.Consumers, ConsumerInfo{Name: c.Name, Pending: c.Pending, Idle: c.Idle})
 	}
 	return info, nil
+}
+
+// after returns the id of the first entry behind an id. A script, so that the payload stays within Redis.
+var after = redis.NewScript(`
+local found = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', 1)
+return found[1] and found[1][1]
+`)
+
+// FirstAfter returns the id of the oldest entry behind an id; zero where none is.
+func FirstAfter(ctx context.Context, client redis.UniversalClient, stream string, id ID) (ID, error) {
+	text, err := after.Run(ctx, client, []string{stream}, id.String()).Text()
+	if missing(err) {
+		return ID{}, nil
+	}
+	if err != nil {
+		return ID{}, fmt.Errorf("look for an entry of stream %s: %w", stream, err)
+	}
+	return ParseID(text)
 }
 
 // CountTrimmedPending counts, up to limit, the pending entries older than the oldest entry of
