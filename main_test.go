@@ -547,7 +547,7 @@ func TestVersion_IsTheOneThatWasBuilt(t *testing.T) {
 
 func TestHelp_ExplainsEveryCommand(t *testing.T) {
 	commands := []string{
-		"run", "migrate up", "migrate down", "migrate status", "publish", "demo", "status",
+		"run", "migrate up", "migrate down", "migrate status", "publish", "demo", "status", "trace",
 		"dlq list", "dlq show", "dlq replay", "dlq drop", "doctor", "bench", "version", "completion",
 	}
 	overview := run(t, nil, "--help")

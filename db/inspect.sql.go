@@ -234,3 +234,55 @@ func (q *Queries) NewestOf(ctx context.Context, arg NewestOfParams) ([]NewestOfR
 	}
 	return items, nil
 }
+
+const rowsOfDevice = `-- name: RowsOfDevice :many
+SELECT
+    device_id,
+    ts,
+    ingested_at
+FROM positions
+WHERE device_id = $1::text
+  AND ts BETWEEN $2::timestamptz AND $3::timestamptz
+ORDER BY ts DESC
+LIMIT $4::integer
+`
+
+type RowsOfDeviceParams struct {
+	DeviceID string
+	FirstTs  time.Time
+	LastTs   time.Time
+	Maximum  int32
+}
+
+type RowsOfDeviceRow struct {
+	DeviceID   string
+	Ts         time.Time
+	IngestedAt time.Time
+}
+
+// For trace: rows of one device in a range of fix times, the newest first. An index scan of the primary key
+// in each chunk of the range; with LIMIT TimescaleDB begins with the newest chunk and stops early.
+func (q *Queries) RowsOfDevice(ctx context.Context, arg RowsOfDeviceParams) ([]RowsOfDeviceRow, error) {
+	rows, err := q.db.Query(ctx, rowsOfDevice,
+		arg.DeviceID,
+		arg.FirstTs,
+		arg.LastTs,
+		arg.Maximum,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RowsOfDeviceRow
+	for rows.Next() {
+		var i RowsOfDeviceRow
+		if err := rows.Scan(&i.DeviceID, &i.Ts, &i.IngestedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

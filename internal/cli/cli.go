@@ -35,7 +35,8 @@ type commands struct {
 	Migrate migrateCmd `cmd:"" help:"Apply, revert or list the migrations of the database."`
 	Publish publishCmd `cmd:"" help:"Write a simulated fleet's positions to a stream, as tcp-ingestion would."`
 	Demo    demoCmd    `cmd:"" help:"Run everything on temporary servers; needs no set-up."`
-	Status  statusCmd  `cmd:"" help:"Show streams, lag, pending entries, consumers, dead letters and the newest row."`
+	Status  statusCmd  `cmd:"" help:"Show a verdict on each stream, lag, pending entries, consumers, dead letters and the newest row."`
+	Trace   traceCmd   `cmd:"" help:"Find a position: row, on the stream, pending, dead letter or trimmed."`
 	Dlq     dlqCmd     `cmd:"" help:"List, show, replay or drop dead letters."`
 	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and name the fix for each problem."`
 	Bench   benchCmd   `cmd:"" help:"Measure the pipeline against the database's own limit."`

@@ -26,6 +26,7 @@ func mappers() []kong.Option {
 		kong.KindMapper(reflect.Float64, number("a number", parseFloat)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), number("a duration such as 250ms, 5s or 1m30s", time.ParseDuration)),
 		kong.KindMapper(reflect.Bool, boolMapper{}),
+		kong.TypeMapper(reflect.TypeFor[instant](), one("a time such as "+exampleTime, parseInstant)),
 		kong.TypeMapper(reflect.TypeFor[slog.Level](), one("one of "+strings.Join(levelNames(), ", "), parseLevel)),
 		kong.TypeMapper(reflect.TypeFor[letterID](), one("an id such as 1764036553000-0", parseLetterID)),
 		kong.TypeMapper(reflect.TypeFor[[]deadletter.Reason](), list("one or several of "+strings.Join(reasonNames(), ", "), parseReason)),
@@ -33,6 +34,16 @@ func mappers() []kong.Option {
 		kong.TypeMapper(reflect.TypeFor[[]string](), list("names separated by commas", parseName)),
 		kong.TypeMapper(reflect.TypeFor[deviceIDs](), list("device ids separated by commas", parseDevice)),
 	}
+}
+
+// instant is a time on the command line.
+type instant struct{ time.Time }
+
+const exampleTime = "2025-06-01T12:00:00Z"
+
+func parseInstant(text string) (instant, error) {
+	at, err := time.Parse(time.RFC3339Nano, text)
+	return instant{at}, err
 }
 
 func parseFloat(text string) (float64, error) { return strconv.ParseFloat(text, 64) }

@@ -163,6 +163,7 @@ func (c *statusCmd) answer(err error) serverView {
 func (c *statusCmd) view(ctx context.Context, client redis.UniversalClient, before, now sample) statusView {
 	v := statusView{Time: now.at.UTC(), Group: c.Group, Streams: []streamView{}}
 	settled, redisErr := c.streams(ctx, client, before, now, &v)
+	redisErr = granted(redisErr, c.Redis.URL, statusRights(c.Streams))
 	v.Redis = c.answer(redisErr)
 	newest, postgresErr := c.newest(ctx, slices.Concat(settled...))
 	v.Newest = newest

@@ -44,11 +44,13 @@ func TestJudge(t *testing.T) {
 		"in flight": {func(f *figures) {
 			f.lag, f.pending, f.oldestUnread, f.oldestPending, f.done = new(int64(80)), 90, new(time.Second), new(time.Second), new(0.0)
 		}, levelOK, "100/s; behind 80 entries = 1s"},
-		"nothing published": {func(f *figures) { f.added, f.read, f.done, f.newestCommit = new(0.0), new(0.0), new(0.0), new(9 * time.Hour) }, levelOK, "0/s; lag 0"},
-		"rates unknown":     {func(f *figures) { f.added, f.read, f.done = nil, nil, nil }, levelOK, "rate unknown; lag 0"},
-		"lag unknown":       {func(f *figures) { f.lag, f.oldestUnread = nil, new(2 * time.Second) }, levelOK, "100/s; behind an unknown number of entries = 2s"},
-		"no stream":         {func(f *figures) { *f = figures{group: "processor"} }, levelWarning, "stream does not exist: nothing was published, or REDIS_STREAM is wrong"},
-		"no group":          {func(f *figures) { f.hasGroup = false }, levelCritical, "nobody reads this stream: group processor does not exist; 5,000 entries waiting"},
+		"nothing published": {func(f *figures) {
+			f.added, f.read, f.done, f.newestCommit = new(0.0), new(0.0), new(0.0), new(9*time.Hour)
+		}, levelOK, "0/s; lag 0"},
+		"rates unknown": {func(f *figures) { f.added, f.read, f.done = nil, nil, nil }, levelOK, "rate unknown; lag 0"},
+		"lag unknown":   {func(f *figures) { f.lag, f.oldestUnread = nil, new(2*time.Second) }, levelOK, "100/s; behind an unknown number of entries = 2s"},
+		"no stream":     {func(f *figures) { *f = figures{group: "processor"} }, levelWarning, "stream does not exist: nothing was published, or REDIS_STREAM is wrong"},
+		"no group":      {func(f *figures) { f.hasGroup = false }, levelCritical, "nobody reads this stream: group processor does not exist; 5,000 entries waiting"},
 		"no group, nothing waits": {func(f *figures) { f.hasGroup, f.length = false, 0 }, levelWarning,
 			"nobody reads this stream: group processor does not exist; 0 entries waiting"},
 		"no consumer": {func(f *figures) { backlog(f); f.consumers, f.pending = 0, 0 }, levelCritical,
@@ -75,10 +77,13 @@ func TestJudge(t *testing.T) {
 			"52,296/s, done in 9s; behind 446,889 entries = 7m27s"},
 		"falling behind": {func(f *figures) { backlog(f); f.read, f.done = new(90.0), new(90.0) }, levelWarning,
 			"falling behind: 100/s added, 90/s read; behind 446,889 entries = 7m27s"},
-		"trimming within the hour": {func(f *figures) { backlog(f); f.read, f.done, f.trim, f.trimAtLeast = new(90.0), new(90.0), new(30*time.Minute), true }, levelWarning,
+		"trimming within the hour": {func(f *figures) {
+			backlog(f)
+			f.read, f.done, f.trim, f.trimAtLeast = new(90.0), new(90.0), new(30*time.Minute), true
+		}, levelWarning,
 			"falling behind: 100/s added, 90/s read; behind 446,889 entries = 7m27s; Redis trims unread entries in 30m0s, or later"},
 		"trimming far away": {func(f *figures) { f.trim = new(2 * time.Hour) }, levelOK, "100/s; lag 0"},
-		"one entry stuck": {func(f *figures) { f.pending, f.oldestPending = 1, new(6 * time.Minute) }, levelWarning,
+		"one entry stuck": {func(f *figures) { f.pending, f.oldestPending = 1, new(6*time.Minute) }, levelWarning,
 			"100/s; lag 0; the oldest of 1 entry pending was added 6m0s ago"},
 		"only pending, nothing acknowledged": {func(f *figures) {
 			f.added, f.read, f.done, f.pending, f.oldestPending, f.newestCommit = new(0.0), new(0.0), new(0.0), 3, new(2*time.Hour), new(2*time.Hour)
@@ -103,9 +108,11 @@ func TestForecastTrim(t *testing.T) {
 	require.Equal(t, time.Minute, *reach)
 	require.True(t, atLeast, "trimming was not seen")
 	for name, f := range map[string]func() (*time.Duration, bool){
-		"never trimmed":     func() (*time.Duration, bool) { return forecastTrim(10_000, lag, 0, 0, new(150.0), new(50.0)) },
-		"keeps up":          func() (*time.Duration, bool) { return forecastTrim(10_000, lag, 0, 9, new(150.0), new(150.0)) },
-		"only in flight":    func() (*time.Duration, bool) { return forecastTrim(10_000, new(int64(299)), 0, 9, new(150.0), new(50.0)) },
+		"never trimmed": func() (*time.Duration, bool) { return forecastTrim(10_000, lag, 0, 0, new(150.0), new(50.0)) },
+		"keeps up":      func() (*time.Duration, bool) { return forecastTrim(10_000, lag, 0, 9, new(150.0), new(150.0)) },
+		"only in flight": func() (*time.Duration, bool) {
+			return forecastTrim(10_000, new(int64(299)), 0, 9, new(150.0), new(50.0))
+		},
 		"lag unknown":       func() (*time.Duration, bool) { return forecastTrim(10_000, nil, 0, 9, new(150.0), new(50.0)) },
 		"rate unknown":      func() (*time.Duration, bool) { return forecastTrim(10_000, lag, 0, 9, nil, new(50.0)) },
 		"read rate unknown": func() (*time.Duration, bool) { return forecastTrim(10_000, lag, 0, 9, new(50.0), nil) },
@@ -172,7 +179,9 @@ func TestStatus_BeginsWithTheWorst(t *testing.T) {
 	require.NoError(t, r.client.XGroupCreateMkStream(t.Context(), worse, "processor", "0").Err())
 	old(r.stream, 1)
 	stop := r.work()
-	servertest.Until(t, "stored", func() bool { return len(r.rows()) == 1 && r.client.XPending(t.Context(), r.stream, "processor").Val().Count == 0 })
+	servertest.Until(t, "stored", func() bool {
+		return len(r.rows()) == 1 && r.client.XPending(t.Context(), r.stream, "processor").Val().Count == 0
+	})
 	got := r.run("status", "--redis-stream", none+","+r.stream+","+worse)
 	stop()
 	require.Equal(t, ExitFailure, got.code)

@@ -34,6 +34,11 @@ type Letter struct {
 	Device string
 }
 
+// NewLetter reads the device of a dead letter.
+func NewLetter(l *stream.DeadLetter) Letter {
+	return Letter{DeadLetter: *l, Device: Device(l.Value("payload"), l.Value("device_id"))}
+}
+
 // Payload is the entry's payload; nil where it has none.
 func (l *Letter) Payload() []byte { return l.Value("payload") }
 
@@ -51,6 +56,8 @@ type Filter struct {
 	IDs []stream.ID
 	// Whole leaves out letters that hold only the beginning of their entry.
 	Whole bool
+	// NewestFirst turns the order round.
+	NewestFirst bool
 }
 
 func (f *Filter) matches(l *Letter) bool {
@@ -97,7 +104,7 @@ func (q *Queue) Select(ctx context.Context, filter Filter) (*Selection, error) {
 
 func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 
-// Pages calls yield with the letters, the oldest first, a page at a time: a million of them take
+// Pages calls yield with the letters, the oldest first unless Filter.NewestFirst, a page at a time: a million of them take
 // the memory of one page, which is 1 MiB or a single letter. The page is valid until yield returns, whose error ends the walk and
 // is returned.
 func (s *Selection) Pages(ctx context.Context, yield func(page []Letter) error) error {
@@ -105,18 +112,30 @@ func (s *Selection) Pages(ctx context.Context, yield func(page []Letter) error) 
 	if len(s.filter.IDs) > 0 {
 		return s.byID(ctx, yield)
 	}
-	for from := s.first; from.Compare(s.last) <= 0; {
+	for first, last := s.first, s.last; first.Compare(last) <= 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		found, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, from, s.last)
+		from, to := first, last
+		if s.filter.NewestFirst {
+			from, to = last, first
+		}
+		found, err := stream.DeadLetters(ctx, s.queue.client, s.queue.stream, from, to)
 		if err != nil || len(found) == 0 {
 			return err
 		}
 		if err := s.yield(found, yield); err != nil {
 			return err
 		}
-		from = next(found[len(found)-1].ID)
+		end := found[len(found)-1].ID
+		if end == to {
+			return nil
+		}
+		if s.filter.NewestFirst {
+			last = end.Previous()
+		} else {
+			first = end.Next()
+		}
 	}
 	return nil
 }
@@ -140,7 +159,7 @@ func (s *Selection) byID(ctx context.Context, yield func(page []Letter) error) e
 func (s *Selection) yield(found []stream.DeadLetter, yield func(page []Letter) error) error {
 	page := make([]Letter, 0, len(found))
 	for i := range found {
-		l := Letter{DeadLetter: found[i], Device: device(&found[i])}
+		l := NewLetter(&found[i])
 		switch {
 		case !s.filter.matches(&l):
 		case s.filter.Whole && l.Cut():
@@ -158,17 +177,11 @@ func (s *Selection) yield(found []stream.DeadLetter, yield func(page []Letter) e
 // LeftOut returns how many letters Filter.Whole left out of the last walk over Pages.
 func (s *Selection) LeftOut() int { return s.leftOut }
 
-func next(id stream.ID) stream.ID {
-	if id.Seq == math.MaxUint64 {
-		return stream.ID{Millis: id.Millis + 1}
-	}
-	return stream.ID{Millis: id.Millis, Seq: id.Seq + 1}
-}
-
-// device reads the payload as far as it goes: what cannot be decoded may still name its tracker.
-func device(l *stream.DeadLetter) string {
+// Device returns the device_id of a payload as far as that can be read, else the value of the entry's field: what cannot
+// be decoded may still name its tracker.
+func Device(payload, field []byte) string {
 	name := ""
-	_ = jx.DecodeBytes(l.Value("payload")).ObjBytes(func(d *jx.Decoder, key []byte) error {
+	_ = jx.DecodeBytes(payload).ObjBytes(func(d *jx.Decoder, key []byte) error {
 		if string(key) != "device_id" || d.Next() != jx.String {
 			return d.Skip()
 		}
@@ -177,7 +190,7 @@ func device(l *stream.DeadLetter) string {
 		return err
 	})
 	if name == "" {
-		name = string(l.Value("device_id"))
+		name = string(field)
 	}
 	return name
 }

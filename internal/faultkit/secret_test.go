@@ -52,7 +52,7 @@ func TestSecret_IsNeverPrinted(t *testing.T) {
 		"TLS refused":    {withPassword(t, strings.Replace(servertest.Redis(t), "redis:", "rediss:", 1)), withPassword(t, "postgres://127.0.0.1:1/d?sslmode=verify-full"), true},
 	}
 	commands := [][]string{
-		{"run"}, {"migrate", "up"}, {"migrate", "down"}, {"migrate", "status"}, {"publish", "--count=1"}, {"status"}, {"doctor"},
+		{"run"}, {"migrate", "up"}, {"migrate", "down"}, {"migrate", "status"}, {"publish", "--count=1"}, {"status"}, {"doctor"}, {"trace", "1-1"},
 		{"dlq", "list"}, {"dlq", "show", "1-1"}, {"dlq", "replay"}, {"dlq", "drop", "--yes"},
 		{"bench", "--rounds=1", "--positions=1", "--skip-latency"},
 	}

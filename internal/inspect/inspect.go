@@ -190,6 +190,19 @@ func (i *Inspector) NewestOf(ctx context.Context, positions []position.Position)
 	return &Row{DeviceID: rows[0].DeviceID, Timestamp: rows[0].Ts, IngestedAt: rows[0].IngestedAt}, nil
 }
 
+// RowsOf returns up to count rows of a device with fix times from first to last, both included, the newest first.
+func (i *Inspector) RowsOf(ctx context.Context, device string, first, last time.Time, count int) ([]Row, error) {
+	found, err := i.queries.RowsOfDevice(ctx, db.RowsOfDeviceParams{DeviceID: device, FirstTs: first, LastTs: last, Maximum: int32(count)})
+	if err != nil {
+		return nil, fmt.Errorf("look for rows of device %s: %w", device, explain(err))
+	}
+	rows := make([]Row, len(found))
+	for n, r := range found {
+		rows[n] = Row{DeviceID: r.DeviceID, Timestamp: r.Ts, IngestedAt: r.IngestedAt}
+	}
+	return rows, nil
+}
+
 // Try writes the position by upsert in a transaction that it rolls back, and says what would
 // become of it: exactly one of the Result's counts is 1, or it holds one Rejection, or says that
 // the position would wait. An error means that the position could not be tried, and says nothing

@@ -3,6 +3,7 @@ package stream
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,34 @@ func parseID(text string) (ID, bool) {
 	s, err := strconv.ParseUint(seq, 10, 64)
 	return ID{m, s}, err == nil
 }
+
+// MaxID is the greatest id there can be.
+func MaxID() ID { return ID{math.MaxUint64, math.MaxUint64} }
+
+// Next returns the id behind this one, and the greatest one for itself.
+func (id ID) Next() ID {
+	switch {
+	case id.Seq < math.MaxUint64:
+		return ID{id.Millis, id.Seq + 1}
+	case id.Millis < math.MaxUint64:
+		return ID{Millis: id.Millis + 1}
+	}
+	return id
+}
+
+// Previous returns the id before this one, and the zero one for itself.
+func (id ID) Previous() ID {
+	switch {
+	case id.Seq > 0:
+		return ID{id.Millis, id.Seq - 1}
+	case id.Millis > 0:
+		return ID{id.Millis - 1, math.MaxUint64}
+	}
+	return id
+}
+
+// IDAt returns the least id of a time; the zero one before 1970.
+func IDAt(t time.Time) ID { return ID{Millis: uint64(max(t.UnixMilli(), 0))} }
 
 // Compare orders ids as Redis does.
 func (id ID) Compare(other ID) int {

@@ -76,15 +76,10 @@ return out
 
 var page = redis.NewScript(pageScript)
 
-// DeadLetters reads a page of dead letters of a stream, the oldest first, with ids from first to last,
-// both included. An empty page means that there are no more.
-func DeadLetters(ctx context.Context, client redis.UniversalClient, stream string, first, last ID) ([]DeadLetter, error) {
-	cmd := redis.NewRawCmd(ctx, "eval", pageScript, 1, DeadKey(stream), "XRANGE", first.String(), last.String(), pageLetters, pageBytes, "")
-	cmd.SetFirstKeyPos(3)
-	if err := client.Process(ctx, cmd); err != nil {
-		return nil, fmt.Errorf("read dead letters of stream %s: %w", stream, err)
-	}
-	entries, err := parseRange(cmd.Val())
+// DeadLetters reads a page of dead letters of a stream with ids from one to another, both included, and the newest first
+// where from is behind to. An empty page means that there are no more.
+func DeadLetters(ctx context.Context, client redis.UniversalClient, stream string, from, to ID) ([]DeadLetter, error) {
+	entries, err := readPage(ctx, client, DeadKey(stream), from, to)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters of stream %s: %w", stream, err)
 	}

@@ -83,3 +83,16 @@ JOIN positions AS p
 WHERE p.ts BETWEEN @first_ts AND @last_ts
 ORDER BY p.ingested_at DESC
 LIMIT 1;
+
+-- name: RowsOfDevice :many
+-- For trace: rows of one device in a range of fix times, the newest first. An index scan of the primary key
+-- in each chunk of the range; with LIMIT TimescaleDB begins with the newest chunk and stops early.
+SELECT
+    device_id,
+    ts,
+    ingested_at
+FROM positions
+WHERE device_id = @device_id::text
+  AND ts BETWEEN @first_ts::timestamptz AND @last_ts::timestamptz
+ORDER BY ts DESC
+LIMIT @maximum::integer;
