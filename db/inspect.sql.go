@@ -141,7 +141,7 @@ type InspectServerRow struct {
 	Role              string
 }
 
-// What status, doctor and the dry run of a replay ask. None of these is on the way of a batch,
+// What status, trace, doctor and the dry run of a replay ask. None of these is on the way of a batch,
 // and none changes anything.
 // Settings as this session has them: those of server, database, role and URL, in that order.
 func (q *Queries) InspectServer(ctx context.Context) (InspectServerRow, error) {

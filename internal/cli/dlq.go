@@ -16,9 +16,9 @@ import (
 )
 
 type dlqCmd struct {
-	List   dlqListCmd   `cmd:"" help:"List dead letters, the oldest first, and count them by reason."`
-	Show   dlqShowCmd   `cmd:"" help:"Show one dead letter with its payload."`
-	Replay dlqReplayCmd `cmd:"" help:"Put dead letters back on their stream for the worker to read again."`
+	List   dlqListCmd   `cmd:"" help:"List dead letters, the newest first, or count them by reason, device or hour."`
+	Show   dlqShowCmd   `cmd:"" help:"Show one dead letter with its payload, by its own id or its entry's."`
+	Replay dlqReplayCmd `cmd:"" help:"Put dead letters back on their stream, and say what became of them."`
 	Drop   dlqDropCmd   `cmd:"" help:"Delete dead letters for good."`
 }
 
@@ -35,6 +35,7 @@ type letterFilter struct {
 	Older  time.Duration       `env:"DLQ_OLDER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters longer ago than this, as in 24h; 0 is no bound (default: ${default})."`
 	Newer  time.Duration       `env:"DLQ_NEWER" default:"0s" range:"0s..876000h" placeholder:"DURATION" group:"Dead letters:" help:"Only those that became dead letters within this time, as in 90m; 0 is no bound (default: ${default})."`
 	Whole  bool                `kong:"-"` // as in deadletter.Filter
+	Newest bool                `kong:"-"` // the newest first
 }
 
 // deviceIDs are ids on the command line.
@@ -79,7 +80,7 @@ func (c *queues) open(ctx context.Context, filter letterFilter, ids ...letterID)
 	if len(ids) > 0 && len(c.Streams) != 1 {
 		return nil, nil, &service.SettingError{Flag: "redis-stream", Env: "REDIS_STREAM", Err: errors.New("ids need exactly one stream, since two may have the same")}
 	}
-	f := deadletter.Filter{Reasons: filter.Reason, Devices: filter.Device, Older: filter.Older, Newer: filter.Newer, Whole: filter.Whole}
+	f := deadletter.Filter{Reasons: filter.Reason, Devices: filter.Device, Older: filter.Older, Newer: filter.Newer, Whole: filter.Whole, NewestFirst: filter.Newest}
 	for _, id := range ids {
 		f.IDs = append(f.IDs, id.ID)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"processor/internal/deadletter"
@@ -45,23 +46,18 @@ func (c *chosen) agree(ctx context.Context, out Streams, all []queue, question s
 	return confirm(ctx, os.Stdin, out.Err, fmt.Sprintf(question, plural(counts.total(), "dead letter"), counts))
 }
 
-// change asks, and does it to the chosen letters. do returns how many it did.
-func (c *chosen) change(ctx context.Context, out Streams, question, done string, do func(queue, []deadletter.Letter) (int, error)) error {
-	all, client, err := c.open(ctx, c.letterFilter, c.IDs...)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+// change asks, and does it to the chosen letters. do returns how many it did, and report prints that and what came of it.
+func (c *chosen) change(ctx context.Context, out Streams, all []queue, question string, do func(queue, []deadletter.Letter) (int, error), report func(total int) error) error {
 	if err := c.agree(ctx, out, all, question); err != nil {
 		return err
 	}
 	total := 0
-	err = walk(ctx, all, c.Limit, func(q queue, page []deadletter.Letter) error {
+	err := walk(ctx, all, c.Limit, func(q queue, page []deadletter.Letter) error {
 		n, err := do(q, page)
 		total += n
 		return err
 	})
-	fmt.Fprintf(out.Out, "%s %s\n", plural(total, "dead letter"), done)
+	err = errors.Join(err, report(total))
 	if err != nil {
 		return err
 	}
@@ -100,6 +96,8 @@ func (c *chosen) missed(done int) error {
 
 type dlqReplayCmd struct {
 	chosen
+	Group     string           `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
+	Wait      time.Duration    `env:"DLQ_WAIT" default:"30s" range:"0s..24h" placeholder:"DURATION" group:"Dead letters:" help:"Wait at most so long for the worker, to say what became of the replayed entries (default: ${default})."`
 	Database  service.Database `embed:"" group:"Dry run:"`
 	MaxAge    time.Duration    `env:"MAX_AGE" default:"87600h" range:"0s..2000000h" placeholder:"DURATION" group:"Dry run:" help:"The worker's --max-age (default: ${default}, ten years)."`
 	MaxFuture time.Duration    `env:"MAX_FUTURE" default:"24h" range:"0s..2000000h" placeholder:"DURATION" group:"Dry run:" help:"The worker's --max-future (default: ${default})."`
@@ -116,12 +114,85 @@ func (c *dlqReplayCmd) Help() string {
 // Run is called by kong.
 func (c *dlqReplayCmd) Run(ctx context.Context, out Streams) error {
 	if c.DryRun {
-		return c.dryRun(ctx, out)
+		return granted(c.dryRun(ctx, out), c.Redis.URL, listRights(c.Streams))
+	}
+	return granted(c.replay(ctx, out), c.Redis.URL, replayRights(c.Streams))
+}
+
+func (c *dlqReplayCmd) replay(ctx context.Context, out Streams) error {
+	if err := service.CheckGroup(c.Group); err != nil {
+		return err
 	}
 	c.Whole = true
-	return c.change(ctx, out, "Replay %s (%s)?", "replayed", func(q queue, page []deadletter.Letter) (int, error) {
-		return q.Replay(ctx, page)
+	all, client, err := c.open(ctx, c.letterFilter, c.IDs...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	followers := map[string]*deadletter.Follower{}
+	for _, q := range all {
+		if followers[q.stream], err = q.Follow(ctx, c.Group); err != nil {
+			return err
+		}
+	}
+	return c.change(ctx, out, all, "Replay %s (%s)?", func(q queue, page []deadletter.Letter) (int, error) {
+		ids, err := q.Replay(ctx, page)
+		followers[q.stream].Add(ids)
+		return len(ids), err
+	}, func(total int) error {
+		if total == 0 {
+			_, err := fmt.Fprintln(out.Out, "0 replayed")
+			return err
+		}
+		became, err := c.became(ctx, followers)
+		fmt.Fprintf(out.Out, "%s replayed%s\n", thousands(int64(total)), outcomeText(became))
+		return err
 	})
+}
+
+// followEvery is the time between two looks at replayed entries.
+const followEvery = 100 * time.Millisecond
+
+// became waits until every replayed entry is acknowledged, for c.Wait at most and not where nobody reads them, and adds up.
+func (c *dlqReplayCmd) became(ctx context.Context, followers map[string]*deadletter.Follower) (sum deadletter.Outcome, err error) {
+	end := time.Now().Add(c.Wait)
+	for _, f := range followers {
+		o, err := f.Look(ctx)
+		for err == nil && !o.Settled() && o.Read && time.Now().Before(end) && ctx.Err() == nil {
+			pause(ctx, followEvery)
+			o, err = f.Look(ctx)
+		}
+		if err != nil {
+			return sum, err
+		}
+		sum.Rows, sum.DeadAgain, sum.Pending = sum.Rows+o.Rows, sum.DeadAgain+o.DeadAgain, sum.Pending+o.Pending
+		sum.Unread, sum.Untold = sum.Unread+o.Unread, sum.Untold+o.Untold
+		sum.Read = sum.Read || o.Read
+	}
+	return sum, nil
+}
+
+// outcomeText is ": 4 rows, 1 dead letter again".
+func outcomeText(o deadletter.Outcome) string {
+	var parts []string
+	add := func(n int, text string) {
+		if n > 0 {
+			parts = append(parts, text)
+		}
+	}
+	add(o.Rows, plural(o.Rows, "row"))
+	add(o.DeadAgain, plural(o.DeadAgain, "dead letter")+" again")
+	add(o.Pending, fmt.Sprintf("%d pending", o.Pending))
+	unread := fmt.Sprintf("%d unread", o.Unread)
+	if !o.Read {
+		unread += " (no worker reads)"
+	}
+	add(o.Unread, unread)
+	add(o.Untold, fmt.Sprintf("%d not followed", o.Untold))
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, ", ")
 }
 
 // dryRun tells of each chosen letter whether it would pass.
@@ -185,7 +256,19 @@ func (c *dlqDropCmd) Help() string {
 
 // Run is called by kong.
 func (c *dlqDropCmd) Run(ctx context.Context, out Streams) error {
-	return c.change(ctx, out, "Delete %s for good (%s)?", "dropped", func(q queue, page []deadletter.Letter) (int, error) {
+	return granted(c.drop(ctx, out), c.Redis.URL, dropRights(c.Streams))
+}
+
+func (c *dlqDropCmd) drop(ctx context.Context, out Streams) error {
+	all, client, err := c.open(ctx, c.letterFilter, c.IDs...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return c.change(ctx, out, all, "Delete %s for good (%s)?", func(q queue, page []deadletter.Letter) (int, error) {
 		return q.Drop(ctx, page)
+	}, func(total int) error {
+		_, err := fmt.Fprintf(out.Out, "%s dropped\n", plural(total, "dead letter"))
+		return err
 	})
 }

@@ -11,24 +11,34 @@ import (
 type dlqListCmd struct {
 	queues
 	letterFilter
-	Limit int  `env:"DLQ_LIMIT" default:"100" range:"0..1000000000" placeholder:"N" group:"Dead letters:" help:"List at most so many; 0 lists all (default: ${default}). The counts are of all."`
-	JSON  bool `name:"json" env:"DLQ_JSON" help:"One JSON object a line, and no counts."`
+	By    groupBy `env:"DLQ_BY" placeholder:"KEY" group:"Dead letters:" help:"Count them by reason, device or hour instead (default: list each)."`
+	Limit int     `env:"DLQ_LIMIT" default:"100" range:"0..1000000000" placeholder:"N" group:"Dead letters:" help:"List at most so many; 0 lists all (default: ${default}). The counts are of all."`
+	JSON  bool    `name:"json" env:"DLQ_JSON" help:"Print one JSON object per line; the counts of dead letters come with --by."`
 }
 
 // Help is called by kong.
 func (c *dlqListCmd) Help() string {
 	return filterHelp(`  processor dlq list --newer 1h
+  processor dlq list --by device
   processor dlq list --reason timestamp_out_of_window --device 356307042441013 --limit 0
   processor dlq list --json | jq .detail`)
 }
 
 // Run is called by kong.
 func (c *dlqListCmd) Run(ctx context.Context, out Streams) error {
+	return granted(c.list(ctx, out), c.Redis.URL, listRights(c.Streams))
+}
+
+func (c *dlqListCmd) list(ctx context.Context, out Streams) error {
+	c.Newest = true
 	all, client, err := c.open(ctx, c.letterFilter)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	if c.By != "" {
+		return c.count(ctx, out, all)
+	}
 	if c.JSON {
 		return walk(ctx, all, c.Limit, func(q queue, page []deadletter.Letter) error {
 			for i := range page {
@@ -60,7 +70,7 @@ func (c *dlqListCmd) Run(ctx context.Context, out Streams) error {
 	case total == 0:
 		fmt.Fprintln(out.Out, "no dead letters")
 	case c.Limit > 0 && total > c.Limit:
-		fmt.Fprintf(out.Out, "%d of %d dead letters listed: %s\n", c.Limit, total, counts)
+		fmt.Fprintf(out.Out, "%s of %s dead letters listed: %s\n", thousands(int64(c.Limit)), thousands(int64(total)), counts)
 	default:
 		fmt.Fprintf(out.Out, "%s: %s\n", plural(total, "dead letter"), counts)
 	}

@@ -16,7 +16,7 @@ import (
 
 type dlqShowCmd struct {
 	queues
-	ID   letterID `arg:"" help:"Id of the dead letter, as dlq list shows it."`
+	ID   letterID `arg:"" help:"Id of the dead letter, as dlq list shows it, or of the entry that it was."`
 	JSON bool     `name:"json" env:"DLQ_JSON" help:"One JSON object."`
 }
 
@@ -44,22 +44,21 @@ func (c *dlqShowCmd) Help() string {
 func (c *dlqShowCmd) Run(ctx context.Context, out Streams) error {
 	all, client, err := c.open(ctx, letterFilter{}, c.ID)
 	if err != nil {
-		return err
+		return granted(err, c.Redis.URL, listRights(c.Streams))
 	}
 	defer client.Close()
-	found := false
-	err = walk(ctx, all, 0, func(q queue, page []deadletter.Letter) error {
-		found = true
-		if c.JSON {
-			return printJSON(out.Out, showJSON{asJSON(q.stream, &page[0]), fieldsJSON(page[0].Fields)})
-		}
-		printLetter(out.Out, q.stream, &page[0])
-		return nil
-	})
-	if err == nil && !found {
-		err = fmt.Errorf("stream %s has no dead letter %s", c.Streams[0], c.ID.ID)
+	letter, err := all[0].Find(ctx, c.ID.ID)
+	if err != nil {
+		return granted(err, c.Redis.URL, listRights(c.Streams))
 	}
-	return err
+	if letter == nil {
+		return fmt.Errorf("stream %s has no dead letter with the id or source id %s", c.Streams[0], c.ID.ID)
+	}
+	if c.JSON {
+		return printJSON(out.Out, showJSON{asJSON(c.Streams[0], letter), fieldsJSON(letter.Fields)})
+	}
+	printLetter(out.Out, c.Streams[0], letter)
+	return nil
 }
 
 func fieldsJSON(fields []stream.Field) []fieldJSON {

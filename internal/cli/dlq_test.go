@@ -57,13 +57,13 @@ func TestDlqList_ShowsAndCounts(t *testing.T) {
 		args []string
 		want string
 	}{
-		"all":               {nil, head + one + two + three + all},
-		"a limit":           {[]string{"--limit=2"}, head + one + two + "2 of 3 dead letters listed: 1 missing_key, 1 not_json, 1 rejected_by_database\n"},
-		"a reason":          {[]string{"--reason=missing_key,not_json"}, head + one + three + "2 dead letters: 1 missing_key, 1 not_json\n"},
+		"all":               {nil, head + three + two + one + all},
+		"a limit":           {[]string{"--limit=2"}, head + three + two + "2 of 3 dead letters listed: 1 missing_key, 1 not_json, 1 rejected_by_database\n"},
+		"a reason":          {[]string{"--reason=missing_key,not_json"}, head + three + one + "2 dead letters: 1 missing_key, 1 not_json\n"},
 		"a device":          {[]string{"--device=two"}, head + two + "1 dead letter: 1 rejected_by_database\n"},
-		"older than others": {[]string{"--older=24h"}, head + one + two + three + all},
+		"older than others": {[]string{"--older=24h"}, head + three + two + one + all},
 		"newer than all":    {[]string{"--newer=24h"}, "no dead letters\n"},
-		"json": {[]string{"--json", "--limit=2"}, fmt.Sprintf(`{"stream":%[1]q,"id":"1-0","time":"2026-11-23T12:00:01Z","reason":"missing_key","detail":"timestamp: missing_key","device_id":"one","source_id":"7-1"}
+		"json": {[]string{"--json", "--limit=2"}, fmt.Sprintf(`{"stream":%[1]q,"id":"3-0","time":"2026-11-23T12:00:03Z","reason":"not_json","detail":"not_json: \u001b[31m","device_id":"\u001b[2J","source_id":"7-3"}
 {"stream":%[1]q,"id":"2-0","time":"2026-11-23T12:00:02Z","reason":"rejected_by_database","detail":"violates check (constraint slow)","sqlstate":"23514","device_id":"two","source_id":"7-2"}
 `, r.stream)},
 	}
@@ -76,7 +76,7 @@ func TestDlqList_ShowsAndCounts(t *testing.T) {
 func TestDlqList_NamesTheStreamWhereThereAreSeveral(t *testing.T) {
 	r := newLetterRig(t)
 	got := r.run("dlq", "list", "--redis-stream", "absent:"+r.stream+","+r.stream, "--limit", "1")
-	require.Contains(t, got.out, "timestamp: missing_key (stream "+r.stream+")\n")
+	require.Contains(t, got.out, `not_json: \u001b[31m (stream `+r.stream+")\n")
 	require.Contains(t, got.out, "1 of 3 dead letters listed")
 }
 
@@ -118,7 +118,8 @@ payload (213 bytes):
 	require.Equal(t, fmt.Sprintf(`{"stream":%q,"id":"3-0","time":"2026-11-23T12:00:03Z","reason":"not_json","detail":"not_json: \u001b[31m","device_id":"\u001b[2J","source_id":"7-3",`+
 		`"fields":[{"name":"device_id","value":"\u001b[2J"},{"name":"payload","value_base64":"AP8bWzMxbQ=="}]}`+"\n", r.stream), r.run("dlq", "show", "--json", "3-0").out)
 
-	require.Equal(t, outcome{ExitFailure, "", "processor: stream " + r.stream + " has no dead letter 4-0\n"}, r.run("dlq", "show", "4-0"))
+	require.Equal(t, outcome{ExitFailure, "", "processor: stream " + r.stream + " has no dead letter with the id or source id 4-0\n"}, r.run("dlq", "show", "4-0"))
+	require.Equal(t, r.run("dlq", "show", "2-0"), r.run("dlq", "show", "7-2"), "by the id that the entry had")
 	require.Equal(t, ExitUsage, r.run("dlq", "show", "x").code)
 	several := r.run("dlq", "show", "1-0", "--redis-stream=a,b")
 	require.Equal(t, outcome{ExitUsage, "", "processor: --redis-stream (REDIS_STREAM): ids need exactly one stream, since two may have the same\n"}, several)
@@ -126,7 +127,7 @@ payload (213 bytes):
 
 func TestDlqReplay_GoesThroughTheWorker(t *testing.T) {
 	r := newLetterRig(t)
-	require.Equal(t, outcome{ExitOK, "2 dead letters replayed\n", ""}, r.run("dlq", "replay", "--yes", "--reason", "missing_key,rejected_by_database"))
+	require.Equal(t, outcome{ExitOK, "2 replayed: 2 unread (no worker reads)\n", ""}, r.run("dlq", "replay", "--yes", "--reason", "missing_key,rejected_by_database"))
 	require.Equal(t, []string{"ts=1 device_id=one payload=" + badPayload, "device_id=two payload=" + goodPayload}, r.source())
 	require.Equal(t, r.before[2:], r.dead())
 
@@ -140,12 +141,73 @@ func TestDlqReplay_GoesThroughTheWorker(t *testing.T) {
 	require.Zero(t, r.client.XPending(t.Context(), r.stream, "processor").Val().Count)
 }
 
+func TestDlqReplay_EndsWithWhatBecameOfThem(t *testing.T) {
+	r := newLetterRig(t)
+	r.put("4-0", deadletter.RejectedByDatabase, "violates check (constraint slow)", "23514", "device_id", "two", "payload", strings.Replace(goodPayload, "12:00:00", "12:00:01", 1))
+	stop := r.work()
+	servertest.Until(t, "the worker reads", func() bool {
+		consumers, err := r.client.XInfoConsumers(t.Context(), r.stream, "processor").Result()
+		return err == nil && len(consumers) == 1
+	})
+	got := r.run("dlq", "replay", "--yes", "--wait=1m")
+	stop()
+	require.Equal(t, outcome{ExitOK, "4 replayed: 2 rows, 2 dead letters again\n", ""}, got)
+	require.Len(t, r.rows(), 2)
+	require.Len(t, r.dead(), 2)
+}
+
+func TestDlqList_CountsByKey(t *testing.T) {
+	r := newLetterRig(t)
+	r.put("4-0", deadletter.NotJSON, "x", "", "device_id", "two", "payload", "x")
+	r.put("5-0", deadletter.NotJSON, "x", "", "payload", "x")
+	const all = "5 dead letters: 3 not_json, 1 missing_key, 1 rejected_by_database\n"
+	cases := map[string]struct {
+		args []string
+		want string
+	}{
+		"reason": {[]string{"--by=reason"}, `    COUNT  NEWEST                    REASON                   REASONS
+        3  2026-11-23T12:00:05.000Z  not_json                 3 not_json
+        1  2026-11-23T12:00:01.000Z  missing_key              1 missing_key
+        1  2026-11-23T12:00:02.000Z  rejected_by_database     1 rejected_by_database
+` + all},
+		"device": {[]string{"--by=device", "--limit=2"}, `    COUNT  NEWEST                    DEVICE                   REASONS
+        2  2026-11-23T12:00:04.000Z  two                      1 not_json, 1 rejected_by_database
+        1  2026-11-23T12:00:05.000Z  -                        1 not_json
+2 of 4 devices shown
+` + all},
+		"hour": {[]string{"--by=hour"}, `    COUNT  NEWEST                    HOUR                     REASONS
+        5  2026-11-23T12:00:05.000Z  2026-11-23T12:00Z        3 not_json, 1 missing_key, 1 rejected_by_database
+` + all},
+		"a filter": {[]string{"--by=device", "--reason=missing_key"}, `    COUNT  NEWEST                    DEVICE                   REASONS
+        1  2026-11-23T12:00:01.000Z  one                      1 missing_key
+1 dead letter: 1 missing_key
+`},
+		"none": {[]string{"--by=device", "--reason=too_deep"}, "no dead letters\n"},
+		"json": {[]string{"--by=device", "--json", "--device=two"}, `{"by":"device","key":"two","count":2,"newest":"2026-11-23T12:00:04Z","by_reason":{"not_json":1,"rejected_by_database":1}}` + "\n"},
+	}
+	for name, c := range cases {
+		require.Equal(t, outcome{ExitOK, c.want, ""}, r.run(append([]string{"dlq", "list"}, c.args...)...), name)
+	}
+}
+
+// A million devices are counted in the memory of maxGroups.
+func TestGroups_AreBounded(t *testing.T) {
+	g := newGroups(byDevice)
+	for i := range maxGroups + 5 {
+		g.add(&deadletter.Letter{Device: fmt.Sprint(i), DeadLetter: stream.DeadLetter{Reason: string(deadletter.NotJSON)}})
+	}
+	g.add(&deadletter.Letter{Device: "0"})
+	require.Len(t, g.sorted(), maxGroups)
+	require.Equal(t, 5, g.others.Count)
+	require.Equal(t, "0", g.sorted()[0].Key)
+}
+
 func TestDlqReplay_TakesIdsAndALimit(t *testing.T) {
 	r := newLetterRig(t)
 	missing := r.run("dlq", "replay", "--yes", "9-9", "3-0", "3-0")
-	require.Equal(t, outcome{ExitFailure, "1 dead letter replayed\n", "processor: 1 of the 2 ids named no dead letter that the filters choose\n"}, missing)
+	require.Equal(t, outcome{ExitFailure, "1 replayed: 1 unread (no worker reads)\n", "processor: 1 of the 2 ids named no dead letter that the filters choose\n"}, missing)
 	require.Equal(t, r.before[:2], r.dead())
-	require.Equal(t, outcome{ExitOK, "1 dead letter replayed\n", ""}, r.run("dlq", "replay", "--yes", "--limit=1"))
+	require.Equal(t, outcome{ExitOK, "1 replayed: 1 unread (no worker reads)\n", ""}, r.run("dlq", "replay", "--yes", "--limit=1"))
 	require.Equal(t, r.before[1:2], r.dead())
 	require.Equal(t, []string{"device_id=\x1b[2J payload=" + rawPayload, "ts=1 device_id=one payload=" + badPayload}, r.source())
 }
@@ -158,9 +220,9 @@ func TestDlqReplay_LeavesWhatIsCut(t *testing.T) {
 	r.put("5-0", deadletter.TooLarge, "larger", "", "payload", badPayload)
 	before := r.dead()
 
-	require.Equal(t, outcome{ExitOK, "0 dead letters replayed\n2 dead letters left in the queue (too_large): " + why, ""},
+	require.Equal(t, outcome{ExitOK, "0 replayed\n2 dead letters left in the queue (too_large): " + why, ""},
 		r.run("dlq", "replay", "--reason", "too_large"), "nothing to ask about")
-	require.Equal(t, outcome{ExitFailure, "0 dead letters replayed\n", "processor: 1 dead letter (too_large) cannot be replayed: " + why},
+	require.Equal(t, outcome{ExitFailure, "0 replayed\n", "processor: 1 dead letter (too_large) cannot be replayed: " + why},
 		r.run("dlq", "replay", "--yes", "4-0"))
 	require.Contains(t, r.run("dlq", "replay").err, "Replay 3 dead letters (1 missing_key, 1 not_json, 1 rejected_by_database)?")
 	require.Equal(t, "4-0                 two                   fails: too_large: only the beginning of the entry is kept\n"+
@@ -168,7 +230,7 @@ func TestDlqReplay_LeavesWhatIsCut(t *testing.T) {
 	require.Equal(t, before, r.dead())
 	require.Empty(t, r.source())
 
-	require.Equal(t, outcome{ExitOK, "3 dead letters replayed\n2 dead letters left in the queue (too_large): " + why, ""},
+	require.Equal(t, outcome{ExitOK, "3 replayed: 3 unread (no worker reads)\n2 dead letters left in the queue (too_large): " + why, ""},
 		r.run("dlq", "replay", "--yes", "--limit=9"))
 	require.Len(t, r.source(), 3)
 	require.Equal(t, before[3:], r.dead())

@@ -12,7 +12,7 @@ import (
 
 // granted adds to an error of a missing right the ACL rule that grants all of rights. Any other error is returned as it is.
 func granted(err error, redisURL, rights string) error {
-	if err == nil || !redis.IsPermissionError(err) {
+	if !redis.IsPermissionError(err) && !redis.HasErrorPrefix(err, "NOPERM") { // package stream has an error type for replies
 		return err
 	}
 	user := "default"

@@ -160,6 +160,8 @@ func TestSelection_TakesPagesOfBoundedSize(t *testing.T) {
 	f.put("*", NotJSON, "payload", strings.Repeat("x", 2*pageBytes))
 	chosen, err := f.queue.Select(t.Context(), Filter{})
 	require.NoError(t, err)
+	backward, err := f.queue.Select(t.Context(), Filter{NewestFirst: true})
+	require.NoError(t, err)
 	seen, pages := 0, 0
 	require.NoError(t, chosen.Pages(t.Context(), func(page []Letter) error {
 		bytes := 0
@@ -173,6 +175,19 @@ func TestSelection_TakesPagesOfBoundedSize(t *testing.T) {
 	}))
 	require.Equal(t, small+large+1, seen, "each once, and none that came later")
 	require.Less(t, pages, 20)
+
+	var last stream.ID
+	seen = 0
+	require.NoError(t, backward.Pages(t.Context(), func(page []Letter) error {
+		for i := range page {
+			require.True(t, seen == 0 || page[i].ID.Compare(last) < 0, "the newest first")
+			last = page[i].ID
+			seen++
+		}
+		f.put("*", NotJSON, "payload", "came later")
+		return nil
+	}))
+	require.Equal(t, small+large+1, seen)
 }
 
 func TestQueue_ReplaysExactly(t *testing.T) {
@@ -187,14 +202,14 @@ func TestQueue_ReplaysExactly(t *testing.T) {
 	page := f.choose(Filter{Reasons: []Reason{NotJSON, MissingKey}})[0]
 	n, err := f.queue.Replay(t.Context(), page)
 	require.NoError(t, err)
-	require.Equal(t, 2, n)
+	require.Len(t, n, 2)
 	after := []string{"ts=1 payload=\x00\xff payload=again", "payload={} dlq_reason=of the entry itself"}
 	require.Equal(t, after, f.source())
 	require.Equal(t, before[2:], f.dead())
 
 	n, err = f.queue.Replay(t.Context(), page)
 	require.NoError(t, err)
-	require.Zero(t, n, "somebody else was faster")
+	require.Empty(t, n, "somebody else was faster")
 	require.Equal(t, after, f.source())
 	require.Equal(t, before[2:], f.dead())
 }
@@ -208,8 +223,85 @@ func TestQueue_LosesNothingWhereReplayFails(t *testing.T) {
 
 	n, err := f.queue.Replay(t.Context(), f.choose(Filter{})[0])
 	require.True(t, redis.HasErrorPrefix(err, "WRONGTYPE"), err)
-	require.Zero(t, n)
+	require.Empty(t, n)
 	require.Equal(t, before, f.dead())
+}
+
+func TestQueue_FindsByEitherID(t *testing.T) {
+	f := newFixture(t)
+	c := stream.NewConsumer(f.client, f.stream, "processor", "me")
+	_, err := c.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	source, err := f.client.XAdd(t.Context(), &redis.XAddArgs{Stream: f.stream, Values: []string{"payload", "x"}}).Result()
+	require.NoError(t, err)
+	var b stream.Batch
+	_, err = c.ReadNew(t.Context(), &b, 1, time.Second, nil)
+	require.NoError(t, err)
+	_, err = c.DeadLetter(t.Context(), []stream.Letter{{Entry: &b.Entries[0], Reason: string(NotJSON)}})
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	other := f.put("*", MissingKey, "payload", "2") // of the entry 1-1
+	find := func(text string) string {
+		id, err := stream.ParseID(text)
+		require.NoError(t, err)
+		l, err := f.queue.Find(t.Context(), id)
+		require.NoError(t, err)
+		if l == nil {
+			return ""
+		}
+		return l.Reason
+	}
+	require.Equal(t, "not_json", find(source))
+	require.Equal(t, "missing_key", find(other.String()))
+	require.Equal(t, "missing_key", find("1-1"), "not in the hash of source ids")
+	require.Empty(t, find("2-1"))
+	require.NoError(t, f.client.Del(t.Context(), stream.SourcesKey(f.stream)).Err())
+	require.Equal(t, "not_json", find(source), "without the hash")
+}
+
+func TestFollower_TellsWhatBecame(t *testing.T) {
+	f := newFixture(t)
+	follower, err := f.queue.Follow(t.Context(), "processor")
+	require.NoError(t, err)
+	ids := make([]stream.ID, 4)
+	for i := range ids {
+		text, err := f.client.XAdd(t.Context(), &redis.XAddArgs{Stream: f.stream, Values: []string{"payload", "x"}}).Result()
+		require.NoError(t, err)
+		ids[i], err = stream.ParseID(text)
+		require.NoError(t, err)
+		follower.Add([]stream.ID{ids[i]})
+		require.NoError(t, f.client.XAdd(t.Context(), &redis.XAddArgs{Stream: f.stream, Values: []string{"payload", "of another"}}).Err())
+	}
+	look := func() Outcome {
+		o, err := follower.Look(t.Context())
+		require.NoError(t, err)
+		return o
+	}
+	require.Equal(t, Outcome{Unread: 4}, look(), "no group")
+	c := stream.NewConsumer(f.client, f.stream, "processor", "me")
+	defer func() { require.NoError(t, c.Close()) }()
+	_, err = c.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Outcome{Unread: 4}, look(), "no consumer")
+	var b stream.Batch
+	_, err = c.ReadNew(t.Context(), &b, 6, time.Second, nil) // three of them, and three others
+	require.NoError(t, err)
+	require.Equal(t, Outcome{Unread: 1, Pending: 3, Read: true}, look())
+	_, err = c.Ack(t.Context(), ids[:1])
+	require.NoError(t, err)
+	_, err = c.DeadLetter(t.Context(), []stream.Letter{{Entry: &b.Entries[1], Reason: string(NotJSON)}, {Entry: &b.Entries[2], Reason: string(NotJSON)}})
+	require.NoError(t, err)
+	require.Equal(t, Outcome{Rows: 1, DeadAgain: 1, Pending: 1, Unread: 1, Read: true}, look())
+
+	many := make([]stream.ID, followed)
+	for i := range many {
+		many[i] = stream.ID{Millis: 1, Seq: uint64(i)}
+	}
+	follower, err = f.queue.Follow(t.Context(), "processor")
+	require.NoError(t, err)
+	follower.Add(many)
+	follower.Add(many[:3])
+	require.Equal(t, Outcome{Rows: followed, Untold: 3, Read: true}, look())
 }
 
 func TestQueue_Drops(t *testing.T) {
@@ -239,10 +331,10 @@ func TestQueue_WorksInACluster(t *testing.T) {
 	f.put("*", NotJSON, "payload", "1")
 	f.put("*", NotJSON, "payload", "2")
 	page := f.choose(Filter{Newer: time.Hour})[0]
-	n, err := f.queue.Replay(t.Context(), page[:1])
+	added, err := f.queue.Replay(t.Context(), page[:1])
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
-	n, err = f.queue.Drop(t.Context(), page)
+	require.Len(t, added, 1)
+	n, err := f.queue.Drop(t.Context(), page)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, []string{"payload=1"}, f.source())

@@ -4,6 +4,7 @@ package deadletter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -173,6 +174,46 @@ func (s *Selection) yield(found []stream.DeadLetter, yield func(page []Letter) e
 	}
 	return yield(page)
 }
+
+// Find returns the letter with an id, else the newest one of the entry that had the id on its stream; nil where there is
+// neither. Where the hash of source ids does not know the entry, it reads all letters, a page at a time.
+func (q *Queue) Find(ctx context.Context, id stream.ID) (*Letter, error) {
+	source := id.String()
+	known, isKnown, err := stream.LetterOf(ctx, q.client, q.stream, id)
+	if err != nil {
+		return nil, err
+	}
+	ids := []stream.ID{id}
+	if isKnown {
+		ids = append(ids, known)
+	}
+	chosen, err := q.Select(ctx, Filter{IDs: ids})
+	if err != nil {
+		return nil, err
+	}
+	var letter *Letter
+	visit := func(page []Letter) error {
+		for i := range page {
+			if letter == nil && (page[i].ID == id || page[i].SourceID == source) {
+				letter = &page[i]
+				return errFound
+			}
+		}
+		return nil
+	}
+	err = chosen.Pages(ctx, visit)
+	if err == nil {
+		chosen.filter = Filter{NewestFirst: true}
+		err = chosen.Pages(ctx, visit)
+	}
+	if errors.Is(err, errFound) {
+		err = nil
+	}
+	return letter, err
+}
+
+// errFound ends a walk.
+var errFound = errors.New("found")
 
 // LeftOut returns how many letters Filter.Whole left out of the last walk over Pages.
 func (s *Selection) LeftOut() int { return s.leftOut }

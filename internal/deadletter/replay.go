@@ -14,18 +14,19 @@ import (
 // on and delete. It also keeps two replays at once from adding an entry twice.
 var replay = redis.NewScript(`
 if #redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1]) == 0 then
-	return 0
+	return ''
 end
-redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
-return redis.call('XDEL', KEYS[2], ARGV[1])
+local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
+redis.call('XDEL', KEYS[2], ARGV[1])
+return id
 `)
 
 // Replay puts the letters' original fields back on the stream, as new entries at its end, and
 // deletes the letters: each in one step of Redis, so that at any moment an entry is in one of
 // the two. The worker reads it as it does any other; if it fails again, it becomes a letter
-// again. It returns how many it put back: a letter that is gone by now does not count, and one that is cut
-// stays where it is. After an error that is how many are known to be back.
-func (q *Queue) Replay(ctx context.Context, letters []Letter) (int, error) {
+// again. It returns the ids of the new entries: a letter that is gone by now has none, and one that is cut
+// stays where it is. After an error these are the entries that are known to be back.
+func (q *Queue) Replay(ctx context.Context, letters []Letter) ([]stream.ID, error) {
 	keys := []string{q.stream, stream.DeadKey(q.stream)}
 	pipe := q.client.Pipeline()
 	for i := range letters {
@@ -40,18 +41,20 @@ func (q *Queue) Replay(ctx context.Context, letters []Letter) (int, error) {
 		}
 		replay.Eval(ctx, pipe, keys, args...)
 	}
-	done := 0
+	var added []stream.ID
 	cmds, err := pipe.Exec(ctx)
 	for _, cmd := range cmds {
-		if n, ok := cmd.(*redis.Cmd); ok {
-			moved, _ := n.Int()
-			done += moved
+		if reply, ok := cmd.(*redis.Cmd); ok {
+			text, _ := reply.Text()
+			if id, err := stream.ParseID(text); err == nil {
+				added = append(added, id)
+			}
 		}
 	}
 	if err != nil {
-		return done, fmt.Errorf("replay onto stream %s: %w", q.stream, err)
+		return added, fmt.Errorf("replay onto stream %s: %w", q.stream, err)
 	}
-	return done, nil
+	return added, nil
 }
 
 // Drop deletes the letters for good and returns how many were still there.

@@ -1,4 +1,4 @@
-// Package inspect asks a database the questions of status, doctor and the dry run of a replay, and changes
+// Package inspect asks a database the questions of status, trace, doctor and the dry run of a replay, and changes
 // nothing in it.
 package inspect
 

@@ -1,4 +1,4 @@
--- What status, doctor and the dry run of a replay ask. None of these is on the way of a batch,
+-- What status, trace, doctor and the dry run of a replay ask. None of these is on the way of a batch,
 -- and none changes anything.
 
 -- name: InspectServer :one
