@@ -203,6 +203,9 @@ func (c *statusCmd) streams(ctx context.Context, client redis.UniversalClient, b
 		s := streamView{Name: name, Exists: info.Exists, Length: info.Length, TrimmedUnread: info.TrimmedUnread, Doubtful: info.Doubtful, Group: groupOf(now.at, info)}
 		if before.err == nil {
 			s.rates(before.streams[i], info, now.at.Sub(before.at))
+			// A loss shows only while all or nothing of the stream is unread: one look may miss it.
+			s.TrimmedUnread = max(s.TrimmedUnread, before.streams[i].TrimmedUnread)
+			s.Doubtful = max(s.Doubtful, before.streams[i].Doubtful)
 		}
 		if err := s.ask(ctx, client, c.Group, now.at, info); err != nil {
 			return nil, err
@@ -226,12 +229,14 @@ func (s *streamView) ask(ctx context.Context, client redis.UniversalClient, grou
 	if s.DeadLetters, err = deadLetters(ctx, client, s.Name); err != nil || info.Group == nil {
 		return err
 	}
-	first, err := stream.FirstAfter(ctx, client, s.Name, info.Group.LastDelivered)
-	if err != nil {
-		return err
-	}
-	if first != (stream.ID{}) {
-		s.OldestUnread = new(max(at.Sub(first.Time()), 0).Seconds())
+	if info.Group.Lag == nil || *info.Group.Lag > 0 {
+		first, err := stream.FirstAfter(ctx, client, s.Name, info.Group.LastDelivered)
+		if err != nil {
+			return err
+		}
+		if first != (stream.ID{}) {
+			s.OldestUnread = new(max(at.Sub(first.Time()), 0).Seconds())
+		}
 	}
 	oldest := info.Group.OldestPending
 	switch {
@@ -323,24 +328,34 @@ func groupOf(at time.Time, info stream.Info) *groupView {
 }
 
 // rates are entries a second that were added, that the group was given, and that it acknowledged; nil where a count
-// is not known or began anew in between.
+// is not known or began anew in between. A worker that counts a loss corrects the group's count of reads by it.
 func rates(before, now stream.Info, took time.Duration) (added, read, done *float64) {
-	rate := func(from, to *int64) *float64 {
+	difference := func(from, to *int64) *int64 {
 		if from == nil || to == nil || *to < *from || took <= 0 {
 			return nil
 		}
-		return new(float64(*to-*from) / took.Seconds())
+		return new(*to - *from)
 	}
-	added = rate(before.Added, now.Added)
+	rate := func(n *int64) *float64 {
+		if n == nil {
+			return nil
+		}
+		return new(float64(max(*n, 0)) / took.Seconds())
+	}
+	added = rate(difference(before.Added, now.Added))
 	if before.Group == nil || now.Group == nil {
 		return added, nil, nil
 	}
-	read = rate(before.Group.Read, now.Group.Read)
-	if read != nil {
-		from, to := *before.Group.Read-before.Group.Pending, *now.Group.Read-now.Group.Pending
-		done = rate(&from, &to)
+	reads := difference(before.Group.Read, now.Group.Read)
+	if reads == nil {
+		return added, nil, nil
 	}
-	return added, read, done
+	if before.Group.LastDelivered == now.Group.LastDelivered {
+		*reads = 0
+	} else {
+		*reads -= max(before.TrimmedUnread+before.Doubtful-now.TrimmedUnread-now.Doubtful, 0)
+	}
+	return added, rate(reads), rate(new(*reads - now.Group.Pending + before.Group.Pending))
 }
 
 // deadLetters counts the newest by reason: all of them may be millions.

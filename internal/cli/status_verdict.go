@@ -178,8 +178,11 @@ func (j *judgement) flow(f figures) {
 		j.say(l, "nobody reads this stream: %s", who)
 	case f.stalled():
 		what := "nothing is being stored"
-		if f.newestCommit != nil {
+		switch {
+		case f.newestCommit != nil:
 			what = "no commits for " + span(*f.newestCommit)
+		case f.idle > normalDelay:
+			what += ", nor read for " + span(f.idle)
 		}
 		if f.postgres != "" {
 			what += fmt.Sprintf(" (PostgreSQL: %s)", f.postgres)
@@ -219,7 +222,11 @@ func (j *judgement) behind(f figures) {
 	if *f.trim < trimCritical {
 		l = levelCritical
 	}
-	if f.trimAtLeast {
+	switch {
+	case *f.trim < time.Second:
+		j.say(l, "Redis trims unread entries now")
+		return
+	case f.trimAtLeast:
 		least = ", or later"
 	}
 	j.say(l, "Redis trims unread entries in %s%s", span(*f.trim), least)

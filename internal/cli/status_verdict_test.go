@@ -61,7 +61,7 @@ func TestJudge(t *testing.T) {
 			backlog(f)
 			f.postgres, f.idle, f.newestCommit = "connection refused", 4*time.Minute, nil
 			f.trim = new(2*time.Minute + 34*time.Second)
-		}, levelCritical, "nothing is being stored (PostgreSQL: connection refused); behind 446,889 entries = 7m27s; Redis trims unread entries in 2m34s"},
+		}, levelCritical, "nothing is being stored, nor read for 4m0s (PostgreSQL: connection refused); behind 446,889 entries = 7m27s; Redis trims unread entries in 2m34s"},
 		"PostgreSQL answers and refuses": {func(f *figures) { backlog(f); f.newestCommit = new(250 * time.Second) }, levelCritical,
 			"no commits for 4m10s; behind 446,889 entries = 7m27s"},
 		"stalled, newest commit unknown": {func(f *figures) { backlog(f); f.newestCommit = nil }, levelCritical, "nothing is being stored; behind 446,889 entries = 7m27s"},
@@ -82,6 +82,8 @@ func TestJudge(t *testing.T) {
 			f.read, f.done, f.trim, f.trimAtLeast = new(90.0), new(90.0), new(30*time.Minute), true
 		}, levelWarning,
 			"falling behind: 100/s added, 90/s read; behind 446,889 entries = 7m27s; Redis trims unread entries in 30m0s, or later"},
+		"trimming now": {func(f *figures) { backlog(f); f.read, f.done, f.trim = new(90.0), new(90.0), new(time.Duration(0)) }, levelCritical,
+			"falling behind: 100/s added, 90/s read; behind 446,889 entries = 7m27s; Redis trims unread entries now"},
 		"trimming far away": {func(f *figures) { f.trim = new(2 * time.Hour) }, levelOK, "100/s; lag 0"},
 		"one entry stuck": {func(f *figures) { f.pending, f.oldestPending = 1, new(6*time.Minute) }, levelWarning,
 			"100/s; lag 0; the oldest of 1 entry pending was added 6m0s ago"},
