@@ -92,5 +92,5 @@ func faultOf(allowed, fault, rawURL string, schemes ...string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("its scheme is not %s", allowed)
+	return fmt.Errorf("scheme %q is not %s", u.Scheme, allowed)
 }
