@@ -100,10 +100,11 @@ func serverOptions(ctx context.Context, client redis.UniversalClient, stream str
 
 func (w *wire) close() error { return w.session.Close() }
 
-// do sends the commands in one go and returns the reply to the last one, in RESP2 but for marks of large
-// entries (see reader). It uses the memory of buf, from its beginning, as far as that suffices. The replies before
-// it only count where one of them is an error: then that is the reply. When ctx ends the replies have stopGrace to arrive. After an error, which is a *BrokenReplyError
-// where a reply has begun or the connection ended instead, the connection is of no use.
+// do sends the commands in one go, behind XACK where that is asked for, and returns the reply to the last one, in
+// RESP2 but for marks of large entries (see reader). It uses the memory of buf, from its beginning, as far as that
+// suffices. The replies before it only count where one of them is an error: then that is the reply. When ctx ends the
+// replies have stopGrace to arrive. After an error, which is a *BrokenReplyError where a reply has begun or the
+// connection ended instead, the connection is of no use.
 func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
 	var last time.Time
 	if q.entries > 1 {
