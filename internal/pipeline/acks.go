@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"time"
 
 	"processor/internal/stream"
 )
@@ -10,8 +11,8 @@ import (
 // What a read cannot acknowledge is parked, and the lane's third queue retries it.
 
 // acknowledged learns what became of the XACK that went with a read, or was sent instead of one. Before it so many
-// ids were to be acknowledged; err is of the read.
-func (l *lane) acknowledged(before int, err error) {
+// ids were to be acknowledged. Those that a broken connection left stay.
+func (l *lane) acknowledged(before int) {
 	switch {
 	case before == 0:
 	case l.unacknowledged.Refused != nil:
@@ -20,20 +21,23 @@ func (l *lane) acknowledged(before int, err error) {
 	case len(l.unacknowledged.IDs) == 0:
 		l.incidents.acknowledge.Recover()
 		l.pipeline.step(Acknowledged)
-	case err != nil:
-		l.parkAcks()
 	}
 }
 
+// ackTimeout bounds for how long a lane waits for an XACK by itself.
+const ackTimeout = 3 * time.Second
+
 // acknowledge sends the XACK that no read takes along.
 func (l *lane) acknowledge(work context.Context) {
+	work, cancel := context.WithTimeout(work, ackTimeout)
+	defer cancel()
 	before := len(l.unacknowledged.IDs)
 	_, err := l.consumer.Ack(work, l.unacknowledged.IDs)
 	if err == nil {
 		l.unacknowledged.IDs = l.unacknowledged.IDs[:0]
 	}
 	l.unacknowledged.Refused = err
-	l.acknowledged(before, err)
+	l.acknowledged(before)
 }
 
 // parkAcks leaves to the queue what is not acknowledged yet.

@@ -79,7 +79,7 @@ func (l *lane) read(ctx, work context.Context) {
 			}
 		}
 		l.settle(ctx, l.loop, inFlightTimeout) // else what is in flight would be delivered once more
-		l.parkAcks()
+		l.acknowledge(work)                    // and so would what is not acknowledged yet
 	}
 }
 

@@ -60,7 +60,7 @@ func (n *newEntries) read(ctx context.Context, block time.Duration) (b stream.Ba
 		acks := &n.lane.unacknowledged
 		before := len(acks.IDs)
 		came, err := n.lane.consumer.ReadNew(ctx, &b, asked, block, acks)
-		n.lane.acknowledged(before, err)
+		n.lane.acknowledged(before)
 		n.lane.pipeline.rounds.see(n.lane.consumer.Consumers())
 		n.lost(b.TrimmedUnread - trimmed)
 		if ctx.Err() != nil && len(b.Entries) > 0 {

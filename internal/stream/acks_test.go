@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"net"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -71,7 +70,7 @@ func TestConsumer_KeepsAcksOfABrokenConnection(t *testing.T) {
 	var b Batch
 	_, err = f.ReadNew(t.Context(), &b, 10, 0, nil) // connects
 	require.NoError(t, err)
-	require.NoError(t, f.wire.conn.Conn.(net.Conn).Close())
+	require.NoError(t, f.wire.conn.Conn.Close())
 	acks := Acks{IDs: []ID{{Millis: 1}, {Millis: 2}}}
 	_, err = f.ReadNew(t.Context(), &b, 10, 0, &acks)
 	require.Error(t, err)
