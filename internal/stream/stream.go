@@ -49,6 +49,7 @@ type Consumer struct {
 	countedAt int // when the read began that counts
 	// countsFrom is when reads count again; before that they do without.
 	countsFrom time.Time
+	mayCount   bool // a transaction with the count worked
 
 	consumers int // of the group, as the last counted read saw it
 
@@ -119,13 +120,17 @@ func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block t
 
 // readAtOnce reads what is there, and counts what was trimmed unread where Redis lets it.
 func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int, acks *Acks) (int, error) {
-	if !time.Now().Before(c.countsFrom) {
+	counts, err := c.counts(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if counts {
 		q := c.query(count, execDepth, c.countedRead(count)...)
 		q.ack = c.acknowledging(acks)
 		n, err := c.readInto(ctx, batch, q, c.parseCounted)
 		switch {
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "EXECABORT"), redis.HasErrorPrefix(err, "ERR"):
-			c.countsFrom = time.Now().Add(uncountedFor)
+			c.countsFrom, c.mayCount = time.Now().Add(uncountedFor), false
 			return 0, fmt.Errorf("%w: %w", ErrUncounted, err)
 		case !redis.HasErrorPrefix(err, "OOM"):
 			return n, err
@@ -135,6 +140,27 @@ func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int, acks
 	q := c.query(count, readDepth, c.readCommand(count, 0, ">"))
 	q.ack = c.acknowledging(acks)
 	return c.readInto(ctx, batch, q, parsePlain)
+}
+
+// counts reports whether the next read counts. Before the first one does, a transaction without it shows whether Redis
+// lets it: a read that is refused in the middle may have delivered entries.
+func (c *Consumer) counts(ctx context.Context) (bool, error) {
+	if c.mayCount || time.Now().Before(c.countsFrom) {
+		return c.mayCount, nil
+	}
+	reply, err := c.send(ctx, c.query(1, 0, []string{"MULTI"}, []string{"XINFO", "GROUPS", c.stream}, []string{"EXEC"}), nil)
+	if err != nil {
+		return false, err
+	}
+	r := respReader{buf: reply}
+	err = r.errorReply()
+	if c.mayCount = err == nil; c.mayCount {
+		return true, nil
+	}
+	if !redis.HasErrorPrefix(err, "OOM") {
+		c.countsFrom = time.Now().Add(uncountedFor)
+	}
+	return false, c.Close() // where EXEC is refused the transaction is still open
 }
 
 func (c *Consumer) readCommand(count int, block time.Duration, after string) []string {
