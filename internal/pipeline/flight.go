@@ -108,6 +108,19 @@ func (f *flight) settle(ctx context.Context, loop *observe.Loop, timeout time.Du
 	return len(f.inFlight) == 0
 }
 
+// recent reports whether a batch is in flight that does not take long yet.
+func (f *flight) recent() bool {
+	f.release()
+	return slices.ContainsFunc(f.inFlight, func(b *batch) bool {
+		select {
+		case <-b.taken:
+			return time.Since(b.handed) < trickleTimeout
+		default:
+			return true
+		}
+	})
+}
+
 // await waits for a worker to take the batch, and then so long for the worker to be through with it.
 func await(ctx context.Context, loop *observe.Loop, b *batch, timeout time.Duration) {
 	if !awaitUntil(ctx, loop, b.taken, nil) {

@@ -153,8 +153,8 @@ func (l *lane) readUntilError(ctx, work context.Context, worked func()) error {
 			return err
 		}
 		block := stream.BlockTimeout
-		if moreClaims || moreOwn {
-			block = 0 // a stream without new entries must not delay them
+		if moreClaims || moreOwn || l.recent() {
+			block = 0 // a stream without new entries must not delay them, nor the XACK of what is in flight
 		}
 		if err := l.readNew(ctx, work, block); err != nil {
 			return err
@@ -179,7 +179,7 @@ func (l *lane) readNew(ctx, work context.Context, block time.Duration) error {
 	if l.new.size.atFullSize() {
 		l.incidents.replies.Recover()
 	}
-	if backlog || len(b.Entries) == 0 {
+	if backlog || len(b.Entries) == 0 && !l.recent() {
 		return nil // after a backlog the next batch may be written concurrently
 	}
 	if !l.settle(ctx, l.loop, trickleTimeout) {
