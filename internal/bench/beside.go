@@ -14,12 +14,8 @@ import (
 // disturber is the device whose positions arrive beside the live ones.
 const disturber = "processor-bench"
 
-const (
-	// besideWarmUp is how long live positions are published before the disturbance.
-	besideWarmUp = time.Second
-	// besideReport is the time between two lines of progress.
-	besideReport = 10 * time.Second
-)
+// besideWarmUp is how long live positions are published before the disturbance.
+const besideWarmUp = time.Second
 
 // delays are the figures of live positions beside a disturbance. P50, p99 and longest are in milliseconds from XADD to
 // the start of the commit.
@@ -64,7 +60,7 @@ func (r *runner) beside(ctx context.Context, name string, d disturbance) (result
 	if _, err := r.publish(ctx, live, rate, warmUp); err != nil {
 		return result, err
 	}
-	if err := g.wait(ctx, ws); err != nil {
+	if err := g.wait(ctx, ws, nil); err != nil {
 		return result, err
 	}
 
@@ -82,7 +78,7 @@ func (r *runner) beside(ctx context.Context, name string, d disturbance) (result
 		if err := publishDisturbance(groupCtx, newSharder(r.servers.redis, streams), d); err != nil {
 			return err
 		}
-		err := r.waitForDisturbance(groupCtx, g, ws)
+		err := g.wait(groupCtx, ws, func(pending int64) { r.log.Printf("  entries pending: %d", pending) })
 		ended = time.Now()
 		return err
 	})
@@ -90,7 +86,7 @@ func (r *runner) beside(ctx context.Context, name string, d disturbance) (result
 		return result, err
 	}
 	r.rows += published + d.positions
-	if err := g.wait(ctx, ws); err != nil {
+	if err := g.wait(ctx, ws, nil); err != nil {
 		return result, err
 	}
 	if err := r.expectRows(ctx); err != nil {
@@ -124,34 +120,6 @@ func renamed(record fleet.Record, device string) fleet.Record {
 	record.Payload = bytes.Replace(record.Payload, []byte(record.DeviceID), []byte(device), 1)
 	record.DeviceID = device
 	return record
-}
-
-// waitForDisturbance returns when all entries are acknowledged that the streams hold now.
-func (r *runner) waitForDisturbance(ctx context.Context, g groups, ws workers) error {
-	lastIDs, err := g.lastIDs(ctx)
-	if err != nil {
-		return err
-	}
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	report := time.NewTicker(besideReport)
-	defer report.Stop()
-	for {
-		waiting, done, err := g.acknowledged(ctx, lastIDs)
-		if err != nil || done {
-			return err
-		}
-		if err := ws.failure(); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-report.C:
-			r.log.Printf("  entries pending: %d", waiting)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 func closed(c <-chan struct{}) bool {

@@ -111,7 +111,7 @@ func (r *runner) drainStreams(ctx context.Context, streams []string) (d drained,
 	if err := ws.signal(syscall.SIGCONT); err != nil {
 		return d, err
 	}
-	if err := g.wait(ctx, ws); err != nil {
+	if err := g.wait(ctx, ws, nil); err != nil {
 		return d, err
 	}
 	took := time.Since(began)

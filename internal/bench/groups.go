@@ -18,6 +18,9 @@ const groupName = "processor-bench"
 // 10 ms, polling takes less than a hundredth of a core.
 const pollInterval = 10 * time.Millisecond
 
+// reportInterval is the time between two lines of progress.
+const reportInterval = 10 * time.Second
+
 // groups are the consumer groups of some streams. Polling them costs the worker nothing, unlike its
 // metrics, and is never early: XACK follows the commit.
 type groups struct {
@@ -84,28 +87,6 @@ func (g groups) lastIDs(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// done reports whether all entries up to the given last ids have been acknowledged.
-func (g groups) done(ctx context.Context, lastIDs []string) (bool, error) {
-	infos := make([]*redis.XInfoGroupsCmd, len(g.streams))
-	_, err := g.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for i, name := range g.streams {
-			infos[i] = pipe.XInfoGroups(ctx, name)
-		}
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("read consumer groups: %w", err)
-	}
-	for i, info := range infos {
-		if !slices.ContainsFunc(info.Val(), func(group redis.XInfoGroup) bool {
-			return group.Name == groupName && group.LastDeliveredID == lastIDs[i] && group.Pending == 0
-		}) {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
 // acknowledged reports whether all entries up to the given last ids have been acknowledged, whatever came after them. It
 // returns the number of pending entries, too.
 func (g groups) acknowledged(ctx context.Context, lastIDs []string) (pending int64, all bool, err error) {
@@ -153,21 +134,27 @@ func acknowledgedUpTo(id string, infos []redis.XInfoGroup, summary *redis.XPendi
 	return err == nil && oldest.Compare(last) > 0, err
 }
 
-// wait returns when all entries are acknowledged. It returns an error if a worker ends before.
-func (g groups) wait(ctx context.Context, ws workers) error {
+// wait returns when all entries are acknowledged that the streams hold now. It returns an error if a worker ends
+// before. Where report is not nil it gets the number of pending entries every reportInterval.
+func (g groups) wait(ctx context.Context, ws workers, report func(pending int64)) error {
 	lastIDs, err := g.lastIDs(ctx)
 	if err != nil {
 		return err
 	}
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	reported := time.Now()
 	for {
-		done, err := g.done(ctx, lastIDs)
+		pending, done, err := g.acknowledged(ctx, lastIDs)
 		if err != nil || done {
 			return err
 		}
 		if err := ws.failure(); err != nil {
 			return err
+		}
+		if report != nil && time.Since(reported) >= reportInterval {
+			report(pending)
+			reported = time.Now()
 		}
 		select {
 		case <-tick.C:

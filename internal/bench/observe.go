@@ -37,7 +37,7 @@ func (r *runner) observe(ctx context.Context, step string, rate float64, warmUp,
 	if o.warmingUp, err = r.publish(ctx, out, rate, warmUp); err != nil {
 		return o, err
 	}
-	if err := g.wait(ctx, ws); err != nil {
+	if err := g.wait(ctx, ws, nil); err != nil {
 		return o, err
 	}
 	if o.before, err = r.sample(ctx, ws); err != nil {
@@ -46,7 +46,7 @@ func (r *runner) observe(ctx context.Context, step string, rate float64, warmUp,
 	if o.publishing, err = r.publish(ctx, out, rate, entries); err != nil {
 		return o, err
 	}
-	if err := g.wait(ctx, ws); err != nil {
+	if err := g.wait(ctx, ws, nil); err != nil {
 		return o, err
 	}
 	o.after, err = r.sample(ctx, ws)

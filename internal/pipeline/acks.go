@@ -8,7 +8,7 @@ import (
 )
 
 // A batch of which every entry is stored is acknowledged by its lane, with the next read: that saves a round trip.
-// What a read cannot acknowledge is parked, and the lane's third queue retries it.
+// After a read that failed the lane sends XACK by itself. What is refused is parked, and the lane's third queue retries it.
 
 // acknowledged learns what became of the XACK that went with a read, or was sent instead of one. Before it so many
 // ids were to be acknowledged. Those that a broken connection left stay.

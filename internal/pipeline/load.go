@@ -17,14 +17,15 @@ func (l load) tookOff() {
 	}
 }
 
+// run takes loads until no more come. What one stream has trouble with at the end delays no other one's batch.
 func (w *worker) run(work context.Context, loads <-chan load) {
 	for batches := range loads {
 		err := w.store(work, batches...)
 		var rest load
 		for _, b := range batches {
 			if err == nil && b.allStored() {
-				b.leaveAcks()
-				w.leave(b)
+				b.unacknowledged = true // the lane sends XACK with its next read
+				close(b.done)
 			} else {
 				rest = append(rest, b)
 			}
@@ -59,12 +60,4 @@ func (b *batch) allStored() bool {
 		}
 	}
 	return true
-}
-
-// leaveAcks leaves the XACK to the lane.
-func (b *batch) leaveAcks() {
-	b.unacknowledged = true
-	for i := range b.items {
-		b.items[i].outcome = finished
-	}
 }

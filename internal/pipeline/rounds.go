@@ -53,11 +53,7 @@ func (r *rounds) join(ctx context.Context, b *batch) load {
 		return nil
 	}
 	_ = retry.Sleep(ctx, time.Until(ours.due)) // a stop ends the round early
-	select {
-	case <-ours.whole:
-	default:
-		_ = retry.SleepUntil(ctx, time.Until(ours.due.Add(roundWindow)), ours.whole)
-	}
+	_ = retry.SleepUntil(ctx, time.Until(ours.due.Add(roundWindow)), ours.whole)
 	return r.end(ours)
 }
 

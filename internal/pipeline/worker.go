@@ -38,8 +38,10 @@ func (p *Pipeline) newWorker() *worker {
 // process is the life of a batch after the read. Afterwards each item is finished, or the lane has to
 // park it. The only error is that work is over: then some items may be undecided.
 func (w *worker) process(work context.Context, b *batch) error {
-	if err := w.store(work, b); err != nil {
-		return err
+	if b.kind != quarantined { // one of those is not decoded
+		if err := w.store(work, b); err != nil {
+			return err
+		}
 	}
 	w.finish(work, b)
 	return nil
@@ -54,12 +56,7 @@ func (w *worker) store(work context.Context, batches ...*batch) error {
 	w.items = slices.Grow(w.items, entries) // rows point to items
 	for _, b := range batches {
 		w.admit(b)
-		if b.kind != quarantined {
-			w.decode(b)
-		}
-	}
-	if batches[0].kind == quarantined {
-		return nil
+		w.decode(b)
 	}
 	w.pipeline.step(Decoded)
 	if err := w.write(work, batches[0]); err != nil {

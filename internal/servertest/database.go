@@ -58,7 +58,9 @@ func Migrated(t testing.TB) string {
 	t.Helper()
 	target := Database(t)
 	if HasTimescaleDB(t) {
-		Execute(t, target, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+		if err := sandbox.EnableTimescaleDB(t.Context(), target); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := schema.MigrateUp(t.Context(), target); err != nil {
 		t.Fatal(err)

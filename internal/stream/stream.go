@@ -120,11 +120,11 @@ func (c *Consumer) ReadNew(ctx context.Context, batch *Batch, count int, block t
 
 // readAtOnce reads what is there, and counts what was trimmed unread where Redis lets it.
 func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int, acks *Acks) (int, error) {
-	counts, err := c.counts(ctx)
+	counting, err := c.counting(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if counts {
+	if counting {
 		q := c.query(count, execDepth, c.countedRead(count)...)
 		q.ack = c.acknowledging(acks)
 		n, err := c.readInto(ctx, batch, q, c.parseCounted)
@@ -142,9 +142,9 @@ func (c *Consumer) readAtOnce(ctx context.Context, batch *Batch, count int, acks
 	return c.readInto(ctx, batch, q, parsePlain)
 }
 
-// counts reports whether the next read counts. Before the first one does, a transaction without it shows whether Redis
+// counting reports whether the next read counts. Before the first one does, a transaction without it shows whether Redis
 // lets it: a read that is refused in the middle may have delivered entries.
-func (c *Consumer) counts(ctx context.Context) (bool, error) {
+func (c *Consumer) counting(ctx context.Context) (bool, error) {
 	if c.mayCount || time.Now().Before(c.countsFrom) {
 		return c.mayCount, nil
 	}
