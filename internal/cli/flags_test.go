@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -219,34 +218,6 @@ func TestFlags_TrimLists(t *testing.T) {
 	require.Equal(t, want, parse(t, "doctor").Doctor.Streams)
 	require.Equal(t, want, parse(t, "status").Status.Streams)
 	require.Equal(t, want, parse(t, "dlq", "drop").Dlq.Drop.Streams)
-}
-
-// The table of processor run's settings is checked in internal/rules.
-func TestConfiguration_ListsTheFlagsOfEveryCommand(t *testing.T) {
-	page, err := os.ReadFile("../../docs/configuration.md")
-	require.NoError(t, err)
-	var shared []string
-	for _, command := range leaves(t) {
-		if path(command) == "run" {
-			for _, flag := range command.Flags {
-				shared = append(shared, flag.Name)
-			}
-		}
-	}
-	for _, command := range leaves(t) {
-		if path(command) == "run" {
-			continue
-		}
-		first, sub, _ := strings.Cut(path(command), " ")
-		row := regexp.MustCompile("(?m)^\\| `processor " + first + "[^\n]*$").FindString(string(page))
-		require.Contains(t, row, sub, "docs/configuration.md has no row of processor %s", path(command))
-		require.NotEmpty(t, row, "docs/configuration.md has no row of processor %s", path(command))
-		for _, flag := range command.Flags {
-			if !slices.Contains(shared, flag.Name) {
-				require.Contains(t, row, "`--"+flag.Name+"`", path(command))
-			}
-		}
-	}
 }
 
 // A shell cuts an argument without quotes at its spaces, and the parser would name what follows.

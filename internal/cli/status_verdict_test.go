@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"reflect"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -215,38 +213,4 @@ func TestStatus_ShowsLosses(t *testing.T) {
 	require.Equal(t, ExitFailure, got.code)
 	require.Contains(t, got.out, "lost: 2 entries trimmed unread; 2 entries trimmed while pending, lost unless a worker holds them")
 	require.Contains(t, got.out, "    lost          2 trimmed unread, 2 trimmed while pending, 0 possibly\n")
-}
-
-// The documentation names every key of status --json, and no other.
-func TestStatusJSON_IsDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../docs/operations.md")
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(page), "`status --json`")
-	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n## ")
-	var documented []string
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_.\\[\\]]+)` \\|").FindAllStringSubmatch(section, -1) {
-		documented = append(documented, m[1])
-	}
-	require.ElementsMatch(t, jsonKeys(reflect.TypeFor[statusView](), ""), documented)
-}
-
-// jsonKeys lists the paths of a type's values: streams[].group.lag.
-func jsonKeys(t reflect.Type, prefix string) (keys []string) {
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		key, of := prefix+name, t.Field(i).Type
-		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
-			if of.Kind() == reflect.Slice {
-				key += "[]"
-			}
-			of = of.Elem()
-		}
-		if of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]() {
-			keys = append(keys, jsonKeys(of, key+".")...)
-		} else {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
