@@ -196,7 +196,7 @@ func TestCompose_PasswordsMatch(t *testing.T) {
 				continue
 			}
 			require.Contains(t, roles, "ALTER ROLE "+m[2]+" PASSWORD '"+m[3]+"';")
-			require.Contains(t, read(t, "deploy/postgres/roles.sql"), "CREATE ROLE "+m[2]+" LOGIN;")
+			require.Contains(t, read(t, "deploy/postgres/roles.sql"), "ALTER ROLE "+m[2]+" LOGIN;")
 		}
 	}
 }
