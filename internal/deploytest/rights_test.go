@@ -324,10 +324,10 @@ func (s *site) operate(t *testing.T) {
 	require.Zero(t, s.admin.XLen(t.Context(), deadName).Val())
 }
 
-// backfill sets the group back as in docs/operations.md: every entry is read again, no row changes, and no
+// backfill sets the group back as in docs/backfill.md: every entry is read again, no row changes, and no
 // entry is counted as lost.
 func (s *site) backfill(t *testing.T, address string) {
-	command := regexp.MustCompile(`(?m)^redis-cli --user (\w+) --askpass .*(XGROUP SETID .*)$`).FindStringSubmatch(read(t, "docs/operations.md"))
+	command := regexp.MustCompile(`(?m)^redis-cli --user (\w+) --askpass .*(XGROUP SETID .*)$`).FindStringSubmatch(read(t, "docs/backfill.md"))
 	require.NotNil(t, command)
 	unchanged := func() string {
 		return regexp.MustCompile(`positions_total\{outcome="unchanged"\} \d+`).FindString(get(t, address, "/metrics"))
