@@ -3,8 +3,6 @@
 package column
 
 import (
-	"encoding/binary"
-	"math"
 	"time"
 
 	"processor/db"
@@ -68,44 +66,28 @@ func newColumn[R, V any](name, sqlType string, holds []string, value func(*posit
 
 func same[V any](v V) V { return v }
 
-// The encodings are those of PostgreSQL's binary formats: length, then the value, most significant byte first.
-
 func textColumn(name string, value func(*position.Position) string, array func(*Arrays) *[]string) Column {
-	return newColumn(name, "text", []string{"character varying"}, value, func(b []byte, v string) []byte {
-		return append(binary.BigEndian.AppendUint32(b, uint32(len(v))), v...)
-	}, array, same)
+	return newColumn(name, "text", []string{"character varying"}, value, appendText, array, same)
 }
 
-// microsecondsTo2000 is where timestamptz counts from.
-const microsecondsTo2000 = 946684800_000_000
-
 func timeColumn(name string, value func(*position.Position) time.Time, array func(*Arrays) *[]time.Time) Column {
-	return newColumn(name, "timestamp with time zone", nil, value, func(b []byte, v time.Time) []byte {
-		return binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), uint64(v.UnixMicro()-microsecondsTo2000))
-	}, array, same)
+	return newColumn(name, "timestamp with time zone", nil, value, appendTime, array, same)
 }
 
 func doubleColumn(name string, value func(*position.Position) float64, array func(*Arrays) *[]float64) Column {
-	return newColumn(name, "double precision", nil, value, func(b []byte, v float64) []byte {
-		return binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), math.Float64bits(v))
-	}, array, same)
+	return newColumn(name, "double precision", nil, value, appendDouble, array, same)
 }
 
 func realColumn(name string, value func(*position.Position) float32, array func(*Arrays) *[]float32) Column {
-	return newColumn(name, "real", []string{"double precision"}, value, func(b []byte, v float32) []byte {
-		return binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), math.Float32bits(v))
-	}, array, same)
+	return newColumn(name, "real", []string{"double precision"}, value, appendReal, array, same)
 }
 
 func smallColumn(name string, value func(*position.Position) uint8, array func(*Arrays) *[]int16) Column {
-	return newColumn(name, "smallint", []string{"integer", "bigint"}, value, func(b []byte, v uint8) []byte {
-		return append(b, 0, 0, 0, 2, 0, v)
-	}, array, func(v uint8) int16 { return int16(v) })
+	widen := func(v uint8) int16 { return int16(v) }
+	encode := func(b []byte, v uint8) []byte { return appendSmall(b, widen(v)) }
+	return newColumn(name, "smallint", []string{"integer", "bigint"}, value, encode, array, widen)
 }
 
 func jsonColumn(name string, value func(*position.Position) []byte, array func(*Arrays) *[][]byte) Column {
-	return newColumn(name, "jsonb", nil, value, func(b []byte, v []byte) []byte {
-		b = binary.BigEndian.AppendUint32(b, uint32(1+len(v)))
-		return append(append(b, 1), v...) // version of jsonb's binary format
-	}, array, same)
+	return newColumn(name, "jsonb", nil, value, appendJSON, array, same)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"processor/db"
+	"processor/internal/column"
 	"processor/internal/schema"
 )
 
@@ -118,7 +119,13 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if u, err := url.Parse(databaseURL); err != nil || !u.Query().Has("pool_max_conns") {
 		config.MaxConns = int32(opts.Writers) + 2
 	}
-	config.AfterConnect = opts.Prepare
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		column.RegisterArrays(conn.TypeMap())
+		if opts.Prepare == nil {
+			return nil
+		}
+		return opts.Prepare(ctx, conn)
+	}
 	if opts.CurrentURL != nil {
 		config.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
 			return useCredentials(conn, opts.CurrentURL())

@@ -1,0 +1,86 @@
+package column
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// The encodings are those of PostgreSQL's binary formats: length, then the value, most significant byte first. A
+// field of COPY and an element of an array are the same bytes.
+
+func appendText(b []byte, v string) []byte {
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(v))), v...)
+}
+
+// microsecondsTo2000 is where timestamptz counts from.
+const microsecondsTo2000 = 946684800_000_000
+
+func appendTime(b []byte, v time.Time) []byte {
+	return binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), uint64(v.UnixMicro()-microsecondsTo2000))
+}
+
+func appendDouble(b []byte, v float64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), math.Float64bits(v))
+}
+
+func appendReal(b []byte, v float32) []byte {
+	return binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), math.Float32bits(v))
+}
+
+func appendSmall(b []byte, v int16) []byte {
+	return binary.BigEndian.AppendUint16(append(b, 0, 0, 0, 2), uint16(v))
+}
+
+func appendJSON(b []byte, v []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(1+len(v)))
+	return append(append(b, 1), v...) // version of jsonb's binary format
+}
+
+// RegisterArrays makes a connection encode the arrays of the statements with unnest by the functions above. pgx by
+// itself looks at the type of each element, which takes several times as long. Other values are encoded as before.
+func RegisterArrays(m *pgtype.Map) {
+	register(m, pgtype.TextArrayOID, pgtype.TextOID, appendText)
+	register(m, pgtype.TimestamptzArrayOID, pgtype.TimestamptzOID, appendTime)
+	register(m, pgtype.Float8ArrayOID, pgtype.Float8OID, appendDouble)
+	register(m, pgtype.Float4ArrayOID, pgtype.Float4OID, appendReal)
+	register(m, pgtype.Int2ArrayOID, pgtype.Int2OID, appendSmall)
+	register(m, pgtype.JSONBArrayOID, pgtype.JSONBOID, appendJSON)
+}
+
+func register[V any](m *pgtype.Map, array, element uint32, encode func([]byte, V) []byte) {
+	known, _ := m.TypeForOID(array) // a type of pgx's own list
+	m.RegisterType(&pgtype.Type{Name: known.Name, OID: array, Codec: arrayCodec[V]{known.Codec, element, encode}})
+}
+
+// arrayCodec encodes slices of V, and leaves all else to the codec that it replaces.
+type arrayCodec[V any] struct {
+	pgtype.Codec
+	element uint32
+	encode  func([]byte, V) []byte
+}
+
+// PlanEncode implements pgtype.Codec.
+func (c arrayCodec[V]) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
+	if _, ok := value.([]V); ok && format == pgtype.BinaryFormatCode {
+		return c
+	}
+	return c.Codec.PlanEncode(m, oid, format, value)
+}
+
+// Encode implements pgtype.EncodePlan with PostgreSQL's binary format of an array: one dimension, no
+// nulls, and counted from 1.
+func (c arrayCodec[V]) Encode(value any, b []byte) ([]byte, error) {
+	values := value.([]V)
+	b = binary.BigEndian.AppendUint32(b, 1)
+	b = binary.BigEndian.AppendUint32(b, 0)
+	b = binary.BigEndian.AppendUint32(b, c.element)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(values)))
+	b = binary.BigEndian.AppendUint32(b, 1)
+	for _, v := range values {
+		b = c.encode(b, v)
+	}
+	return b, nil
+}
