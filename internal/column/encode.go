@@ -35,6 +35,9 @@ func appendSmall(b []byte, v int16) []byte {
 }
 
 func appendJSON(b []byte, v []byte) []byte {
+	if v == nil {
+		return append(b, 255, 255, 255, 255) // NULL has the length -1
+	}
 	b = binary.BigEndian.AppendUint32(b, uint32(1+len(v)))
 	return append(append(b, 1), v...) // version of jsonb's binary format
 }
@@ -70,8 +73,8 @@ func (c arrayCodec[V]) PlanEncode(m *pgtype.Map, oid uint32, format int16, value
 	return c.Codec.PlanEncode(m, oid, format, value)
 }
 
-// Encode implements pgtype.EncodePlan with PostgreSQL's binary format of an array: one dimension, no
-// nulls, and counted from 1.
+// Encode implements pgtype.EncodePlan with PostgreSQL's binary format of an array: one dimension,
+// counted from 1. The flag that says there are nulls is not needed: PostgreSQL looks at the lengths.
 func (c arrayCodec[V]) Encode(value any, b []byte) ([]byte, error) {
 	values := value.([]V)
 	b = binary.BigEndian.AppendUint32(b, 1)

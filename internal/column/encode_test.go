@@ -40,6 +40,17 @@ func TestRegisterArrays_EncodesAsPgxDoes(t *testing.T) {
 	}
 }
 
+// A missing value is NULL, which the table's constraint refuses: it is no malformed JSON.
+func TestRegisterArrays_TakesNilForNull(t *testing.T) {
+	m := pgtype.NewMap()
+	RegisterArrays(m)
+	got, err := m.Encode(pgtype.JSONBArrayOID, pgtype.BinaryFormatCode, [][]byte{nil}, nil)
+	require.NoError(t, err)
+	var read []*string
+	require.NoError(t, m.Scan(pgtype.JSONBArrayOID, pgtype.BinaryFormatCode, got, &read))
+	require.Equal(t, []*string{nil}, read)
+}
+
 // What is no slice of the column's Go type is encoded as without the registration.
 func TestRegisterArrays_LeavesOtherValuesToPgx(t *testing.T) {
 	plain, registered := pgtype.NewMap(), pgtype.NewMap()
