@@ -3,6 +3,7 @@ package column
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -45,17 +46,17 @@ func appendJSON(b []byte, v []byte) []byte {
 // RegisterArrays makes a connection encode the arrays of the statements with unnest by the functions above. pgx by
 // itself looks at the type of each element, which takes several times as long. Other values are encoded as before.
 func RegisterArrays(m *pgtype.Map) {
-	register(m, pgtype.TextArrayOID, pgtype.TextOID, appendText)
-	register(m, pgtype.TimestamptzArrayOID, pgtype.TimestamptzOID, appendTime)
-	register(m, pgtype.Float8ArrayOID, pgtype.Float8OID, appendDouble)
-	register(m, pgtype.Float4ArrayOID, pgtype.Float4OID, appendReal)
-	register(m, pgtype.Int2ArrayOID, pgtype.Int2OID, appendSmall)
-	register(m, pgtype.JSONBArrayOID, pgtype.JSONBOID, appendJSON)
+	register(m, pgtype.TextArrayOID, pgtype.TextOID, appendText, func(v string) int { return 4 + len(v) })
+	register(m, pgtype.TimestamptzArrayOID, pgtype.TimestamptzOID, appendTime, func(time.Time) int { return 4 + 8 })
+	register(m, pgtype.Float8ArrayOID, pgtype.Float8OID, appendDouble, func(float64) int { return 4 + 8 })
+	register(m, pgtype.Float4ArrayOID, pgtype.Float4OID, appendReal, func(float32) int { return 4 + 4 })
+	register(m, pgtype.Int2ArrayOID, pgtype.Int2OID, appendSmall, func(int16) int { return 4 + 2 })
+	register(m, pgtype.JSONBArrayOID, pgtype.JSONBOID, appendJSON, func(v []byte) int { return 4 + 1 + len(v) })
 }
 
-func register[V any](m *pgtype.Map, array, element uint32, encode func([]byte, V) []byte) {
+func register[V any](m *pgtype.Map, array, element uint32, encode func([]byte, V) []byte, size func(V) int) {
 	known, _ := m.TypeForOID(array) // a type of pgx's own list
-	m.RegisterType(&pgtype.Type{Name: known.Name, OID: array, Codec: arrayCodec[V]{known.Codec, element, encode}})
+	m.RegisterType(&pgtype.Type{Name: known.Name, OID: array, Codec: arrayCodec[V]{known.Codec, element, encode, size}})
 }
 
 // arrayCodec encodes slices of V, and leaves all else to the codec that it replaces.
@@ -63,6 +64,7 @@ type arrayCodec[V any] struct {
 	pgtype.Codec
 	element uint32
 	encode  func([]byte, V) []byte
+	size    func(V) int // at most, in bytes
 }
 
 // PlanEncode implements pgtype.Codec.
@@ -77,6 +79,11 @@ func (c arrayCodec[V]) PlanEncode(m *pgtype.Map, oid uint32, format int16, value
 // counted from 1. The flag that says there are nulls is not needed: PostgreSQL looks at the lengths.
 func (c arrayCodec[V]) Encode(value any, b []byte) ([]byte, error) {
 	values := value.([]V)
+	size := 5 * 4
+	for _, v := range values {
+		size += c.size(v)
+	}
+	b = slices.Grow(b, size)
 	b = binary.BigEndian.AppendUint32(b, 1)
 	b = binary.BigEndian.AppendUint32(b, 0)
 	b = binary.BigEndian.AppendUint32(b, c.element)
