@@ -16,7 +16,7 @@ var enableTimescaleDB string
 // hypertable there. It returns an error if [Postgres.HasTimescaleDB] is false.
 func (p *Postgres) EnableTimescaleDB(ctx context.Context, database string) error {
 	if err := EnableTimescaleDB(ctx, p.URL(database)); err != nil {
-		return fmt.Errorf("database %s: %w", database, err)
+		return fmt.Errorf("enable TimescaleDB in database %s: %w", database, err)
 	}
 	return nil
 }
@@ -25,11 +25,9 @@ func (p *Postgres) EnableTimescaleDB(ctx context.Context, database string) error
 func EnableTimescaleDB(ctx context.Context, databaseURL string) (err error) {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
-		return fmt.Errorf("enable TimescaleDB: %w", err)
+		return err // it names host and database
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	if _, err := conn.Exec(ctx, enableTimescaleDB); err != nil {
-		return fmt.Errorf("enable TimescaleDB: %w", err)
-	}
-	return nil
+	_, err = conn.Exec(ctx, enableTimescaleDB)
+	return err
 }
