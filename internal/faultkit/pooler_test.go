@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -18,6 +19,25 @@ import (
 // pooler starts PgBouncer before a database and returns the URL through it.
 func pooler(t testing.TB, databaseURL, mode string, size int) string {
 	t.Helper()
+	return newPooler(t, databaseURL, mode, size).url
+}
+
+// bouncer is a PgBouncer process.
+type bouncer struct {
+	*Process
+	url, addr string
+	configure func(server string)
+}
+
+// newPooler starts PgBouncer before a database, in which it sets what the URL's options would have said.
+func newPooler(t testing.TB, databaseURL, mode string, size int) *bouncer {
+	t.Helper()
+	servertest.Execute(t, databaseURL, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET processor.allow_plain_table = on', current_database()); END $$`)
+	return startPooler(t, databaseURL, mode, size)
+}
+
+func startPooler(t testing.TB, databaseURL, mode string, size int) *bouncer {
+	t.Helper()
 	binary, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		binary, err = exec.LookPath("/usr/sbin/pgbouncer")
@@ -26,8 +46,6 @@ func pooler(t testing.TB, databaseURL, mode string, size int) string {
 	u, err := url.Parse(databaseURL)
 	require.NoError(t, err)
 	password, _ := u.User.Password()
-	host, port, err := net.SplitHostPort(u.Host)
-	require.NoError(t, err)
 
 	dir := serverDir(t)
 	users := filepath.Join(dir, "users.txt")
@@ -35,7 +53,11 @@ func pooler(t testing.TB, databaseURL, mode string, size int) string {
 	ownedByServer(t, users)
 	listen := freePort(t)
 	ini := filepath.Join(dir, "pgbouncer.ini")
-	require.NoError(t, os.WriteFile(ini, fmt.Appendf(nil, `
+	b := &bouncer{addr: net.JoinHostPort("127.0.0.1", listen)}
+	b.configure = func(server string) {
+		host, port, err := net.SplitHostPort(server)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(ini, fmt.Appendf(nil, `
 [databases]
 * = host=%s port=%s
 [pgbouncer]
@@ -46,28 +68,37 @@ auth_type = scram-sha-256
 auth_file = %s
 pool_mode = %s
 default_pool_size = %d
+server_login_retry = 1
 `, host, port, listen, users, mode, size), 0o600))
+	}
+	b.configure(u.Host)
 	ownedByServer(t, ini)
 	args := []string{ini}
 	if os.Geteuid() == 0 { // it refuses to run as root
 		args = []string{"-u", serverAccount(t).Username, ini}
 	}
-	p := Start(t, exec.Command(binary, args...))
-	u.Host = net.JoinHostPort("127.0.0.1", listen)
+	b.Process = Start(t, exec.Command(binary, args...))
+	u.Host = b.addr
 	query := u.Query()
 	query.Del("options") // PgBouncer takes no startup parameters that it does not know
-	servertest.Execute(t, databaseURL, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET processor.allow_plain_table = on', current_database()); END $$`)
 	query.Set("sslmode", "disable")
 	u.RawQuery = query.Encode()
 	servertest.Until(t, "PgBouncer listens", func() bool {
-		require.True(t, p.Running(), p.Log())
-		conn, err := net.Dial("tcp", u.Host)
+		require.True(t, b.Running(), b.Log())
+		conn, err := net.Dial("tcp", b.addr)
 		if err != nil {
 			return false
 		}
 		return conn.Close() == nil
 	})
-	return u.String()
+	b.url = u.String()
+	return b
+}
+
+// pointTo makes PgBouncer use another server for new connections.
+func (b *bouncer) pointTo(server string) {
+	b.configure(server)
+	b.Signal(syscall.SIGHUP)
 }
 
 // redelivered publishes positions and lets a worker before this one have read them: they go by

@@ -106,6 +106,15 @@ func serverCredential() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
+// ownByServer makes the user of serverCredential the owner of a file or directory.
+func ownByServer(path string) error {
+	credential, err := serverCredential()
+	if err != nil || credential == nil {
+		return err
+	}
+	return os.Chown(path, int(credential.Uid), int(credential.Gid))
+}
+
 // serverEnviron returns this process's environment without variables that libpq and the server read.
 func serverEnviron() []string {
 	environ := slices.DeleteFunc(os.Environ(), func(variable string) bool {

@@ -37,6 +37,9 @@ type Postgres struct {
 	port        int
 	password    string
 	timescaleDB bool
+
+	binDir string
+	dir    string // holds the cluster, the log and the socket
 }
 
 // StartPostgres creates a database cluster (initdb), starts a server on it and returns when the server
@@ -55,13 +58,10 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 
 // startPostgres owns the temporary directories of installed.
 func startPostgres(ctx context.Context, installed postgresInstallation, extraConf []string) (*Postgres, error) {
-	p := &Postgres{password: rand.Text(), timescaleDB: installed.hasTimescaleDB(ctx)}
-	p.name = "PostgreSQL"
-	p.stopSignal = syscall.SIGINT // fast shutdown: sessions end with SQLSTATE 57P01
-	p.ping = p.pingServer
+	p := newPostgres(installed.binDir, rand.Text(), installed.hasTimescaleDB(ctx))
 	p.temporary = installed.temporary
 
-	err := p.prepare(ctx, installed, extraConf)
+	err := p.prepare(ctx, extraConf)
 	if err == nil {
 		err = p.start(ctx)
 	}
@@ -71,61 +71,79 @@ func startPostgres(ctx context.Context, installed postgresInstallation, extraCon
 	return p, nil
 }
 
-// prepare creates the database cluster and the command that starts the server.
-func (p *Postgres) prepare(ctx context.Context, installed postgresInstallation, extraConf []string) error {
-	credential, err := serverCredential()
-	if err != nil {
-		return p.wrap("start", err)
-	}
-	if p.port, err = freePort(); err != nil {
-		return p.wrap("start", err)
-	}
-	dir, err := os.MkdirTemp("", "processor-postgres-")
-	if err != nil {
-		return p.wrap("start", err)
-	}
-	p.temporary = append(p.temporary, dir)
-	p.log = filepath.Join(dir, "postgres.log")
-
-	command := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.Command(filepath.Join(installed.binDir, name), args...)
-		cmd.Dir = dir
-		cmd.Env = serverEnviron()
-		cmd.SysProcAttr = sysProcAttr(credential)
-		return cmd
-	}
-	data, passwordFile := filepath.Join(dir, "data"), filepath.Join(dir, "password")
-	if err := os.WriteFile(passwordFile, []byte(p.password), 0o600); err != nil {
-		return p.wrap("start", err)
-	}
-	if credential != nil {
-		for _, path := range []string{dir, passwordFile} {
-			if err := os.Chown(path, int(credential.Uid), int(credential.Gid)); err != nil {
-				return p.wrap("start", err)
-			}
-		}
-	}
-	if err := p.initdb(ctx, command("initdb", "--pgdata", data, "--no-sync", "--no-instructions",
-		"--username", superuser, "--pwfile", passwordFile, "--auth", "scram-sha-256",
-		"--encoding", "UTF8", "--locale", "C.UTF-8")); err != nil {
-		return p.wrap("initdb for", err)
-	}
-	if err := appendLines(filepath.Join(data, "postgresql.conf"), append(p.conf(dir), extraConf...)); err != nil {
-		return p.wrap("configure", err)
-	}
-	p.command = func() *exec.Cmd { return command("postgres", "-D", data) }
-	return nil
+func newPostgres(binDir, password string, timescaleDB bool) *Postgres {
+	p := &Postgres{password: password, timescaleDB: timescaleDB, binDir: binDir}
+	p.name = "PostgreSQL"
+	p.stopSignal = syscall.SIGINT // fast shutdown: sessions end with SQLSTATE 57P01
+	p.ping = p.pingServer
+	p.command = func() *exec.Cmd { return p.program("postgres", "-D", p.data()) }
+	return p
 }
 
-func (p *Postgres) initdb(ctx context.Context, cmd *exec.Cmd) error {
-	initdb, err := startProcess(cmd, p.log)
+// prepare creates the database cluster.
+func (p *Postgres) prepare(ctx context.Context, extraConf []string) error {
+	if err := p.makeDir(); err != nil {
+		return p.wrap("start", err)
+	}
+	passwordFile, err := p.writeFile("password", p.password)
+	if err != nil {
+		return p.wrap("start", err)
+	}
+	if err := p.runProgram(ctx, "initdb", "--pgdata", p.data(), "--no-sync", "--no-instructions",
+		"--username", superuser, "--pwfile", passwordFile, "--auth", "scram-sha-256",
+		"--encoding", "UTF8", "--locale", "C.UTF-8"); err != nil {
+		return p.wrap("initdb for", err)
+	}
+	return p.wrap("configure", p.appendConf(append(p.conf(), extraConf...)))
+}
+
+// makeDir chooses the port, and creates the directory that Stop removes.
+func (p *Postgres) makeDir() error {
+	var err error
+	if p.port, err = freePort(); err != nil {
+		return err
+	}
+	if p.dir, err = os.MkdirTemp("", "processor-postgres-"); err != nil {
+		return err
+	}
+	p.temporary = append(p.temporary, p.dir)
+	p.log = filepath.Join(p.dir, "postgres.log")
+	return ownByServer(p.dir)
+}
+
+func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
+
+// writeFile writes a file below the server's directory, readable by the server alone.
+func (p *Postgres) writeFile(name, content string) (path string, err error) {
+	path = filepath.Join(p.dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		return "", err
+	}
+	return path, ownByServer(path)
+}
+
+// program is a command of the installation, as the server's user.
+func (p *Postgres) program(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(p.binDir, name), args...)
+	cmd.Dir = p.dir
+	cmd.Env = serverEnviron()
+	credential, _ := serverCredential() // makeDir has reported its error
+	cmd.SysProcAttr = sysProcAttr(credential)
+	return cmd
+}
+
+// runProgram runs a command of the installation to its end.
+func (p *Postgres) runProgram(ctx context.Context, name string, args ...string) error {
+	cmd := p.program(name, args...)
+	cmd.Env = append(cmd.Env, "PGPASSWORD="+p.password)
+	running, err := startProcess(cmd, p.log)
 	if err != nil {
 		return err
 	}
 	select {
-	case <-initdb.done:
+	case <-running.done:
 	case <-ctx.Done():
-		return errors.Join(context.Cause(ctx), initdb.kill())
+		return errors.Join(context.Cause(ctx), running.kill())
 	}
 	if !cmd.ProcessState.Success() {
 		return fmt.Errorf("%s: %s", cmd.ProcessState, lastLines(p.log))
@@ -133,11 +151,11 @@ func (p *Postgres) initdb(ctx context.Context, cmd *exec.Cmd) error {
 	return nil
 }
 
-func (p *Postgres) conf(socketDir string) []string {
+func (p *Postgres) conf() []string {
 	lines := []string{
 		"listen_addresses = '127.0.0.1'",
 		fmt.Sprintf("port = %d", p.port),
-		fmt.Sprintf("unix_socket_directories = '%s'", socketDir),
+		fmt.Sprintf("unix_socket_directories = '%s'", p.dir),
 	}
 	if p.timescaleDB {
 		lines = append(lines,
@@ -150,8 +168,9 @@ func (p *Postgres) conf(socketDir string) []string {
 	return lines
 }
 
-func appendLines(path string, lines []string) error {
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+// appendConf adds lines to postgresql.conf; of two lines for one setting the last one holds.
+func (p *Postgres) appendConf(lines []string) error {
+	file, err := os.OpenFile(filepath.Join(p.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -192,6 +211,14 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
 		return fmt.Errorf("create database %s: %w", name, err)
 	}
 	return nil
+}
+
+// StopFast stops the server with SIGINT, PostgreSQL's fast shutdown, which waits until the standbys that stream have
+// received everything. It keeps the files, for Restart.
+func (p *Postgres) StopFast(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wrap("stop", p.process.stop(ctx, p.stopSignal))
 }
 
 // StopImmediate stops the server with SIGQUIT, PostgreSQL's immediate shutdown: sessions end with SQLSTATE

@@ -40,3 +40,15 @@ func stopAtEnd(t testing.TB, stop func(context.Context) error) {
 		}
 	})
 }
+
+// NewStandby starts a streaming standby of a server. It is stopped when the test ends. The server's wal_keep_size bounds
+// what it keeps for the standby.
+func NewStandby(t testing.TB, primary *sandbox.Postgres, options sandbox.StandbyOptions) *sandbox.Postgres {
+	t.Helper()
+	standby, err := primary.StartStandby(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopAtEnd(t, standby.Stop)
+	return standby
+}

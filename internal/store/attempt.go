@@ -43,11 +43,15 @@ func (w *Writer) attempt(ctx context.Context, positions []position.Position, s s
 
 func (w *Writer) sendOn(ctx context.Context, conn *pgxpool.Conn, positions []position.Position, s segment) (r reply) {
 	began := w.store.clock.now()
+	forgetNotices(conn)
 	var did sent
 	if s.search && len(s.rows) > 1 {
 		did, r.found, r.err = w.sender.find(ctx, conn.Conn(), s.path, positions, s.rows)
 	} else {
 		did, r.err = w.sender.send(ctx, conn.Conn(), s.path, positions, s.rows)
+	}
+	if r.err == nil {
+		r.err = replicated(conn)
 	}
 	if r.err != nil {
 		r.found = nil
@@ -88,4 +92,15 @@ func leaveStandby(ctx context.Context, conn *pgxpool.Conn, err error) {
 	if SQLState(err) == readOnlyTransaction {
 		_ = conn.Conn().Close(ctx) // what went wrong is in err
 	}
+}
+
+// forgetNotices removes the mark of noteNotReplicated.
+func forgetNotices(conn *pgxpool.Conn) { delete(conn.Conn().PgConn().CustomData(), notReplicated) }
+
+// replicated returns errNotReplicated where the connection was marked since forgetNotices.
+func replicated(conn *pgxpool.Conn) error {
+	if _, marked := conn.Conn().PgConn().CustomData()[notReplicated]; marked {
+		return errNotReplicated
+	}
+	return nil
 }

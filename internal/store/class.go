@@ -45,6 +45,21 @@ var errTimeout = errors.New("not written within the write timeout")
 // errNotStored: the statement succeeded and the row is not there. Its class is Unexpected.
 var errNotStored = errors.New("the row was written and is not in positions: a trigger, a rule or row-level security swallowed, changed or deleted it")
 
+// errNotReplicated: the server has committed the rows and may lose them in a failover. Its class is Unavailable, and the
+// commit's outcome unknown: the upsert locks rows that are there, so its commit waits for the standby too.
+var errNotReplicated = errors.New("committed without the synchronous standby: somebody or statement_timeout canceled the wait")
+
+// notReplicated is the key in a connection's CustomData by which noteNotReplicated marks it.
+const notReplicated = "processor.not_replicated"
+
+// noteNotReplicated marks a connection whose commit did not wait until a synchronous standby had it. PostgreSQL reports
+// such a commit as successful, with a warning that only the routine tells from others.
+func noteNotReplicated(conn *pgconn.PgConn, notice *pgconn.Notice) {
+	if notice.Routine == "SyncRepWaitForLSN" {
+		conn.CustomData()[notReplicated] = true
+	}
+}
+
 // SchemaError says that the session or the table is not as the writer needs it. Its class is Schema.
 type SchemaError = schema.Error
 

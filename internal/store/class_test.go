@@ -46,12 +46,13 @@ func TestClassify_ErrorsWithoutACode(t *testing.T) {
 		class   Class
 		unknown bool
 	}{
-		"the caller gave up":            {fmt.Errorf("write: %w", context.Canceled), Canceled, true},
-		"the attempt took too long":     {fmt.Errorf("write: %w", context.DeadlineExceeded), Unavailable, true},
-		"the connection broke":          {fmt.Errorf("write: %w", &net.OpError{Op: "read", Err: net.ErrClosed}), Unavailable, true},
-		"no connection could be made":   {notSent{&net.OpError{Op: "dial", Err: errors.New("connection refused")}}, Unavailable, false},
-		"no connection came in time":    {notSent{context.DeadlineExceeded}, Unavailable, false},
-		"the server refused to connect": {notSent{&pgconn.PgError{Code: "28P01"}}, Schema, false},
+		"the caller gave up":                    {fmt.Errorf("write: %w", context.Canceled), Canceled, true},
+		"the attempt took too long":             {fmt.Errorf("write: %w", context.DeadlineExceeded), Unavailable, true},
+		"the connection broke":                  {fmt.Errorf("write: %w", &net.OpError{Op: "read", Err: net.ErrClosed}), Unavailable, true},
+		"no connection could be made":           {notSent{&net.OpError{Op: "dial", Err: errors.New("connection refused")}}, Unavailable, false},
+		"it was committed on the primary alone": {errNotReplicated, Unavailable, true},
+		"no connection came in time":            {notSent{context.DeadlineExceeded}, Unavailable, false},
+		"the server refused to connect":         {notSent{&pgconn.PgError{Code: "28P01"}}, Schema, false},
 	}
 	for name, c := range cases {
 		require.Equal(t, c.class, Classify(c.err), name)

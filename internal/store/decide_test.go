@@ -157,6 +157,7 @@ func TestAnswerTo_EveryKindOfError(t *testing.T) {
 		{errors.New("connection reset"), PathUpsert, busy},
 		{fmt.Errorf("%w: %w", errTimeout, context.DeadlineExceeded), PathCopy, slow},
 		{errNotStored, PathUpsert, unexpected},
+		{errNotReplicated, PathCopy, busy},
 	}
 	for _, c := range cases {
 		require.Equal(t, c.want, answerTo(c.err, c.path), "%v by %s", c.err, c.path)

@@ -29,6 +29,9 @@ func Hint(err error) string {
 	if errors.Is(err, errNotStored) {
 		return "look at the triggers, rules and policies of positions: one of them swallows, changes or deletes rows"
 	}
+	if errors.Is(err, errNotReplicated) {
+		return "bring the synchronous standby back, or take it out of synchronous_standby_names; leave sessions alone that wait for it (wait_event SyncRep)"
+	}
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) {
 		return ""

@@ -126,6 +126,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 		}
 		return opts.Prepare(ctx, conn)
 	}
+	config.ConnConfig.OnNotice = noteNotReplicated
 	if opts.CurrentURL != nil {
 		config.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
 			return useCredentials(conn, opts.CurrentURL())
