@@ -186,14 +186,19 @@ func (l *load) make(i, n int) []*redis.XAddArgs {
 	return adds
 }
 
-// publish adds entries of one stream, each exactly once: their ids say which of them are there
-// already after an answer was lost. Redis may be away for a while.
+// publish adds entries of one stream, each exactly once, in a transaction: of a pipeline, a server that has just
+// started refuses the first commands (LOADING) and takes the others, whose larger ids the first ones can never follow. The
+// ids say whether all are there already after an answer was lost. Redis may be away for a while.
 func (l *load) publish(ctx context.Context, adds []*redis.XAddArgs) error {
+	first, err := stream.ParseID(adds[0].ID)
+	if err != nil {
+		return err
+	}
 	retry := time.NewTicker(20 * time.Millisecond)
 	defer retry.Stop()
 	end := time.Now().Add(deadline)
-	for len(adds) > 0 {
-		_, err := l.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	for {
+		_, err := l.client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 			for _, add := range adds {
 				pipe.XAdd(ctx, add)
 			}
@@ -214,14 +219,10 @@ func (l *load) publish(ctx context.Context, adds []*redis.XAddArgs) error {
 		if err != nil {
 			return err
 		}
-		for len(adds) > 0 {
-			if id, err := stream.ParseID(adds[0].ID); err != nil || id.Compare(there) > 0 {
-				break
-			}
-			adds = adds[1:]
+		if first.Compare(there) <= 0 {
+			return nil
 		}
 	}
-	return nil
 }
 
 // totals returns the counts so far.
