@@ -5,12 +5,23 @@ package column
 import (
 	"time"
 
-	"processor/db"
 	"processor/internal/position"
 )
 
-// Arrays are rows as the statements with unnest take them: one array for each column.
-type Arrays = db.UpsertPositionsParams
+// Arrays are rows as the statements with unnest take them: one array for each column. Package store converts it to the
+// generated types, which the compiler allows only where names, order and types are theirs.
+type Arrays struct {
+	DeviceID   []string
+	Ts         []time.Time
+	Latitude   []float64
+	Longitude  []float64
+	Altitude   []float32
+	Angle      []float32
+	Speed      []float32
+	Satellites []int16
+	Priority   []int16
+	Attributes [][]byte
+}
 
 // Column is one column of positions.
 type Column struct {

@@ -1,12 +1,10 @@
 package deploytest
 
 import (
-	"context"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"processor/internal/cli"
@@ -38,19 +36,6 @@ func (c cluster) database(name string) string {
 	return c.postgres.URL(name)
 }
 
-// ask returns the only column of a query's rows as text.
-func (c cluster) ask(databaseURL, query string) (rows []string) {
-	c.t.Helper()
-	conn, err := pgx.Connect(c.t.Context(), databaseURL)
-	require.NoError(c.t, err)
-	defer func() { require.NoError(c.t, conn.Close(context.WithoutCancel(c.t.Context()))) }()
-	found, err := conn.Query(c.t.Context(), query)
-	require.NoError(c.t, err)
-	rows, err = pgx.CollectRows(found, pgx.RowTo[string])
-	require.NoError(c.t, err)
-	return rows
-}
-
 // privileges lists what the roles of the service and PUBLIC may do with a database, schema public and its tables.
 const privileges = `
 SELECT what || ': ' || coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC') || ' ' || string_agg(a.privilege_type, ',' ORDER BY a.privilege_type)
@@ -73,7 +58,7 @@ func TestRoles_RunTwiceAndInASecondDatabase(t *testing.T) {
 	c := cluster{t, servertest.NewPostgres(t)}
 	first, second := c.database("telemetry"), c.database("Second-Telemetry")
 	other := c.database("other")
-	untouched := c.ask(other, privileges)
+	untouched := servertest.Ask(c.t, other, privileges)
 
 	want := []string{
 		"database: PUBLIC CONNECT", "database: processor CONNECT", "database: processor_migrate CONNECT",
@@ -85,17 +70,17 @@ func TestRoles_RunTwiceAndInASecondDatabase(t *testing.T) {
 	for _, target := range []string{first, first, second, second, first} {
 		out, err := psql(t, target, "deploy/postgres/roles.sql")
 		require.NoError(t, err, out)
-		require.ElementsMatch(t, want, c.ask(target, privileges), target)
-		require.Equal(t, afterwards, c.ask(target, roles))
+		require.ElementsMatch(t, want, servertest.Ask(c.t, target, privileges), target)
+		require.Equal(t, afterwards, servertest.Ask(c.t, target, roles))
 	}
-	require.Equal(t, untouched, c.ask(other, privileges))
+	require.Equal(t, untouched, servertest.Ask(c.t, other, privileges))
 
 	// A run for a further database leaves passwords and memberships.
 	out, err := psql(t, first, "deploy/compose/passwords.sql")
 	require.NoError(t, err, out)
 	out, err = psql(t, second, "deploy/postgres/roles.sql")
 	require.NoError(t, err, out)
-	require.Equal(t, []string{"processor login password", "processor_migrate login password", "processor_reader"}, c.ask(first, roles))
+	require.Equal(t, []string{"processor login password", "processor_migrate login password", "processor_reader"}, servertest.Ask(c.t, first, roles))
 
 	for _, target := range []string{first, second} {
 		c.requireWorks(target)
@@ -113,30 +98,24 @@ func (c cluster) requireWorks(target string) {
 	}
 	exit, _, problem := processor(c.t, "migrate", "up", "--database-url", migrate)
 	require.Equal(c.t, cli.ExitOK, exit, problem)
-	before := c.ask(target, privileges)
+	before := servertest.Ask(c.t, target, privileges)
 	require.Contains(c.t, before, "positions: processor INSERT,SELECT,UPDATE")
 	require.Contains(c.t, before, "positions: processor_reader SELECT")
 
 	if c.postgres.HasTimescaleDB() { // the columnstore needs no TEMPORARY
-		c.ask(migrate, "WITH row AS (INSERT INTO positions VALUES ('1', '2026-01-01', 1, 1, 1, 1, 1, 1, 1, '{}') RETURNING device_id) SELECT device_id FROM row")
-		require.Len(c.t, c.ask(migrate, "SELECT compress_chunk(chunk)::text FROM show_chunks('positions') AS chunk"), 1)
+		servertest.Ask(c.t, migrate, "WITH row AS (INSERT INTO positions VALUES ('1', '2026-01-01', 1, 1, 1, 1, 1, 1, 1, '{}') RETURNING device_id) SELECT device_id FROM row")
+		require.Len(c.t, servertest.Ask(c.t, migrate, "SELECT compress_chunk(chunk)::text FROM show_chunks('positions') AS chunk"), 1)
 	}
 
 	// After privileges were lost, as by a restore without them, another run brings them back.
-	superuser, err := pgx.Connect(c.t.Context(), target)
-	require.NoError(c.t, err)
-	_, err = superuser.Exec(c.t.Context(), "REVOKE ALL ON positions FROM processor, processor_reader; REVOKE ALL ON processor_schema_migrations FROM processor; GRANT TEMPORARY ON DATABASE "+
-		pgx.Identifier{superuser.Config().Database}.Sanitize()+" TO PUBLIC")
-	require.NoError(c.t, err)
-	require.NoError(c.t, superuser.Close(context.WithoutCancel(c.t.Context())))
-	require.NotEqual(c.t, before, c.ask(target, privileges))
+	servertest.Execute(c.t, target, "REVOKE ALL ON positions FROM processor, processor_reader", "REVOKE ALL ON processor_schema_migrations FROM processor",
+		`DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC', current_database()); END $$`)
+	require.NotEqual(c.t, before, servertest.Ask(c.t, target, privileges))
 	out, err := psql(c.t, target, "deploy/postgres/roles.sql")
 	require.NoError(c.t, err, out)
-	require.Equal(c.t, before, c.ask(target, privileges))
+	require.Equal(c.t, before, servertest.Ask(c.t, target, privileges))
 
-	worker, err := pgx.Connect(c.t.Context(), as(c.t, target, "processor", "demo-worker"))
-	require.NoError(c.t, err)
-	defer func() { require.NoError(c.t, worker.Close(context.WithoutCancel(c.t.Context()))) }()
+	worker := servertest.Connect(c.t, as(c.t, target, "processor", "demo-worker"))
 	for _, statement := range []string{"CREATE TEMPORARY TABLE x ()", "CREATE TABLE x ()", "CREATE SCHEMA x", "DELETE FROM positions"} {
 		_, err := worker.Exec(c.t.Context(), statement)
 		require.ErrorContains(c.t, err, "42501", statement)
@@ -147,14 +126,10 @@ func (c cluster) requireWorks(target string) {
 func TestRoles_AreAllOrNothing(t *testing.T) {
 	c := cluster{t, servertest.NewPostgres(t)}
 	target := c.database("telemetry")
-	conn, err := pgx.Connect(t.Context(), target)
-	require.NoError(t, err)
-	_, err = conn.Exec(t.Context(), "CREATE ROLE half LOGIN CREATEROLE PASSWORD 'half'") // creates the roles and may grant nothing
-	require.NoError(t, err)
-	require.NoError(t, conn.Close(context.WithoutCancel(t.Context())))
-	before := c.ask(target, privileges)
+	servertest.Execute(t, target, "CREATE ROLE half LOGIN CREATEROLE PASSWORD 'half'") // creates the roles and may grant nothing
+	before := servertest.Ask(c.t, target, privileges)
 	out, err := psql(t, as(t, target, "half", "half"), "deploy/postgres/roles.sql")
 	require.Error(t, err, out)
-	require.Equal(t, before, c.ask(target, privileges))
-	require.Empty(t, c.ask(target, roles))
+	require.Equal(t, before, servertest.Ask(c.t, target, privileges))
+	require.Empty(t, servertest.Ask(c.t, target, roles))
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -74,16 +73,6 @@ func (s *shell) run(commands string) (string, bool) {
 	}
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return port
-}
-
 // Every command of the tutorial is run, but those that install Debian's servers, as scripts/test does.
 func TestTutorial_CommandsWork(t *testing.T) {
 	page := read(t, "docs/tutorial.md")
@@ -94,7 +83,7 @@ func TestTutorial_CommandsWork(t *testing.T) {
 	redis := servertest.NewRedis(t, sandbox.RedisOptions{})
 	postgres := servertest.NewPostgres(t)
 	dir := t.TempDir()
-	port := freePort(t)
+	port := servertest.FreePort(t)
 	changed := strings.NewReplacer(
 		"REDIS_URL=redis://127.0.0.1:6379/0\n", "REDIS_URL="+redis.URL()+"\n",
 		"SUPERUSER=postgres://postgres:tutorial@127.0.0.1:5432\n", "SUPERUSER="+strings.SplitN(postgres.URL("x"), "/x", 2)[0]+"\n",

@@ -51,7 +51,7 @@ func startPooler(t testing.TB, databaseURL, mode string, size int) *bouncer {
 	users := filepath.Join(dir, "users.txt")
 	require.NoError(t, os.WriteFile(users, fmt.Appendf(nil, "%q %q\n", u.User.Username(), password), 0o600))
 	ownedByServer(t, users)
-	listen := freePort(t)
+	listen := servertest.FreePort(t)
 	ini := filepath.Join(dir, "pgbouncer.ini")
 	b := &bouncer{addr: net.JoinHostPort("127.0.0.1", listen)}
 	b.configure = func(server string) {

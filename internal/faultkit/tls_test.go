@@ -30,7 +30,7 @@ import (
 func TestTLS_IsChecked(t *testing.T) {
 	dir := certificates(t, "127.0.0.1")
 	otherHost := certificates(t, "192.0.2.1")
-	redisPort := freePort(t)
+	redisPort := servertest.FreePort(t)
 	redis := servertest.NewRedis(t, sandbox.RedisOptions{ExtraArgs: []string{
 		"--tls-port", redisPort, "--tls-auth-clients", "no",
 		"--tls-cert-file", filepath.Join(dir, "server.pem"), "--tls-key-file", filepath.Join(dir, "server.key"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"),
@@ -141,14 +141,4 @@ func serverDir(t testing.TB) string {
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o755))
 	return dir
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	require.NoError(t, err)
-	return port
 }

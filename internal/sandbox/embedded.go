@@ -33,7 +33,7 @@ func StartEmbeddedPostgres(ctx context.Context, options PostgresOptions) (*Postg
 // The library can only do so by starting a server. Its server is not used here, because the library cannot
 // start one as root, pause it or kill it. The result is whether the binaries exist afterwards.
 func fetchPostgres(dir string) error {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return err
 	}

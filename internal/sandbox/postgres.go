@@ -100,7 +100,7 @@ func (p *Postgres) prepare(ctx context.Context, extraConf []string) error {
 // makeDir chooses the port, and creates the directory that Stop removes.
 func (p *Postgres) makeDir() error {
 	var err error
-	if p.port, err = freePort(); err != nil {
+	if p.port, err = FreePort(); err != nil {
 		return err
 	}
 	if p.dir, err = os.MkdirTemp("", "processor-postgres-"); err != nil {

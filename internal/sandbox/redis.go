@@ -51,13 +51,13 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	}
 	r := &Redis{port: options.Port}
 	if r.port == 0 {
-		if r.port, err = freePort(); err != nil {
+		if r.port, err = FreePort(); err != nil {
 			return nil, fmt.Errorf("start redis-server: %w", err)
 		}
 	}
 	if options.Cluster {
 		// The default port of the cluster bus, 10,000 above, may be in use.
-		bus, err := freePort()
+		bus, err := FreePort()
 		if err != nil {
 			return nil, fmt.Errorf("start redis-server: %w", err)
 		}

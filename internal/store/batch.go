@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"processor/db"
 	"processor/internal/column"
 	"processor/internal/position"
 )
@@ -82,10 +83,10 @@ func rejection(index int, class Class, err error) Rejection {
 }
 
 // UpsertParams returns the arguments of an upsert of one position.
-func UpsertParams(p *position.Position) column.Arrays {
+func UpsertParams(p *position.Position) db.UpsertPositionsParams {
 	var a column.Arrays
 	for _, c := range column.All() {
 		c.Collect(&a, p)
 	}
-	return a
+	return db.UpsertPositionsParams(a)
 }

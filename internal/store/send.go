@@ -51,7 +51,7 @@ func (s *sent) add(other sent) {
 type sender struct {
 	columns    []column.Column
 	source     *copySource
-	statements []column.Arrays
+	statements []db.UpsertPositionsParams
 }
 
 func newSender() *sender { return &sender{columns: column.All(), source: newCopySource()} }
@@ -116,10 +116,10 @@ func (s *sender) upsert(ctx context.Context, conn *pgx.Conn, batch []position.Po
 
 // fill fills the arrays of as many statements as the most frequent key occurs. Equal keys are neighbours
 // in rows.
-func (s *sender) fill(batch []position.Position, rows []int32) []column.Arrays {
+func (s *sender) fill(batch []position.Position, rows []int32) []db.UpsertPositionsParams {
 	for i := range s.statements {
 		for c := range s.columns {
-			s.columns[c].Reset(&s.statements[i])
+			s.columns[c].Reset((*column.Arrays)(&s.statements[i]))
 		}
 	}
 	used, repeat := 0, 0
@@ -131,11 +131,11 @@ func (s *sender) fill(batch []position.Position, rows []int32) []column.Arrays {
 			repeat = 0
 		}
 		if repeat == len(s.statements) {
-			s.statements = append(s.statements, column.Arrays{})
+			s.statements = append(s.statements, db.UpsertPositionsParams{})
 		}
 		used = max(used, repeat+1)
 		for c := range s.columns {
-			s.columns[c].Collect(&s.statements[repeat], p)
+			s.columns[c].Collect((*column.Arrays)(&s.statements[repeat]), p)
 		}
 	}
 	return s.statements[:used]
