@@ -281,10 +281,12 @@ func allRules() map[string]rule {
 			"internal/store/long.go":   "package store\nfunc f() {" + strings.Repeat("\n", 60) + "}\nfunc g() {" + strings.Repeat("\n", 59) + "}",
 			"internal/store/large.go":  "package store" + strings.Repeat("\n", 251),
 			"internal/store/fit.go":    "package store" + strings.Repeat("\n", 250),
+			"internal/store/a_test.go": "package store" + strings.Repeat("\n", 251),
+			"internal/store/b_test.go": "package store\nfunc f() {" + strings.Repeat("\n", 60) + "}",
 			"internal/store/fields.go": "package store\ntype T struct{ a, b, c, d, e, f, g int; h string }\ntype U struct{ T; a, b, c, d, e, f, g, h int }",
 			"internal/other/large.go":  "package other" + strings.Repeat("\n", 251),
 		}, []string{
-			"internal/store/fields.go:3: U has 9 fields", "internal/store/large.go has 251 lines", "internal/store/long.go:2: f has 61 lines",
+			"internal/store/a_test.go has 251 lines", "internal/store/fields.go:3: U has 9 fields", "internal/store/large.go has 251 lines", "internal/store/long.go:2: f has 61 lines",
 		}},
 		"internal is flat": {internalIsFlat, map[string]string{
 			"main.go":           "package main",
