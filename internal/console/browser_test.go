@@ -135,6 +135,9 @@ func (b *browser) listen(event any) {
 			b.problems = append(b.problems, fmt.Sprintf("console.%s: %v", e.Type, e.Args))
 		}
 	case *chromelog.EventEntryAdded:
+		if e.Entry.Level != chromelog.LevelError && e.Entry.Level != chromelog.LevelWarning {
+			return
+		}
 		b.problems = append(b.problems, fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL))
 	case *page.EventJavascriptDialogOpening:
 		go func() { _ = chromedp.Run(b.ctx, page.HandleJavaScriptDialog(true)) }()
@@ -237,7 +240,7 @@ func TestPage_ShowsHostileTextAsText(t *testing.T) {
 	r := newRig(t, func(c *console.Config) { c.ShowPositions = true })
 	hostile := strings.ReplaceAll(hostileText, "\u0000", "")
 	r.bury(hostile, "detail "+hostile, "device "+hostile, "payload "+hostile+"\xff\xfe")
-	r.bury("wrong_type", "latitude: wrong_type: string instead of number", "dev-1", `{"device_id":"`+strings.ReplaceAll(hostile, `"`, `'`)+`","latitude":"</pre><script>document.title='pwned'</script>"}`)
+	r.bury("wrong_type", "latitude: wrong_type: string instead of number", "dev-1", `{"device_id":"`+strings.NewReplacer(`"`, `'`, "\x1b", "").Replace(hostile)+`","latitude":"</pre><script>document.title='pwned'</script>"}`)
 	_, err := r.client.XGroupCreateMkStream(r.t.Context(), r.stream, "processor", "0").Result()
 	require.NoError(t, err)
 	require.NoError(t, r.client.XGroupCreateConsumer(t.Context(), r.stream, "processor", "consumer "+hostile).Err())
