@@ -37,7 +37,12 @@ type rig struct {
 }
 
 func newRig(t *testing.T, change func(*console.Config)) *rig {
-	r := &rig{t: t, stream: servertest.StreamName(t), database: servertest.Migrated(t)}
+	return newRigOn(t, servertest.StreamName(t), change)
+}
+
+// newRigOn is newRig with a name for the stream.
+func newRigOn(t *testing.T, name string, change func(*console.Config)) *rig {
+	r := &rig{t: t, stream: name, database: servertest.Migrated(t)}
 	var err error
 	r.client, err = stream.Connect(servertest.Redis(t))
 	require.NoError(t, err)

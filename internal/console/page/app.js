@@ -156,7 +156,7 @@ function showStreams(s) {
     const facts = x.exists ? [
       entry("on the stream", number(x.length)), entry("lag", g ? number(g.lag) : "–"), entry("oldest unread", x.oldest_unread_seconds == null ? "none" : age(x.oldest_unread_seconds)),
       entry("pending", g ? number(g.pending) : "–"), entry("read", rate(x.read_per_second)),
-      entry("caught up in", x.catch_up_seconds == null ? "–" : age(x.catch_up_seconds)),
+      entry("caught up in", x.catch_up_seconds == null || !g?.lag ? "–" : age(x.catch_up_seconds)),
     ] : [];
     if (x.trim_reaches_unread_seconds != null) facts.push(entry("trimmed unread in", age(x.trim_reaches_unread_seconds)));
     if (x.trimmed_unread + x.trimmed_pending > 0) facts.push(entry("lost", number(x.trimmed_unread + x.trimmed_pending)));
@@ -329,7 +329,7 @@ async function trace() {
     const device = r.answers.find((a) => a.device_id)?.device_id;
     box.replaceChildren(
       el("ul", { class: "answers" }, ...r.answers.map((a) => el("li", { class: a.kind }, el("span", { class: "tag" }, a.label), el("span", { class: "value" }, a.text)))),
-      r.note ? el("p", { class: "muted" }, r.note) : null,
+      r.note ? el("p", { class: "muted" }, r.note) : "",
       device && state?.show_positions ? el("button", { type: "button", onclick: () => { $("map-device").value = device; showMap(); $("map").scrollIntoView({ block: "start" }); } }, "Show its track") : el("span"));
   } catch (e) {
     box.replaceChildren(el("p", { class: "fault" }, e.message));

@@ -94,8 +94,10 @@ export class Map {
     c.fill("evenodd");
 
     // A graticule at a round number of degrees.
-    const step = [45, 30, 15, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001].find((s) => s * perDegree < 130) ?? 0.001;
-    const digits = step < 0.01 ? 3 : step < 0.1 ? 2 : step < 1 ? 1 : 0;
+    const round = (most, pixels) => [45, 30, 15, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001].find((s) => s * pixels < most) ?? 0.001;
+    const decimals = (s) => (s < 0.01 ? 3 : s < 0.1 ? 2 : s < 1 ? 1 : 0);
+    const step = round(130, perDegree), step2 = round(240, perDegree * squeeze);
+    const digits = decimals(step), digits2 = decimals(step2);
     c.strokeStyle = colour("grid");
     c.fillStyle = colour("muted");
     c.font = "12px system-ui, sans-serif";
@@ -103,9 +105,9 @@ export class Map {
     c.beginPath();
     const left = view.lon - w / 2 / perDegree / squeeze, right = view.lon + w / 2 / perDegree / squeeze;
     const bottom = view.lat - view.high / 2, top = view.lat + view.high / 2;
-    for (let lon = Math.ceil(left / step) * step; lon <= right; lon += step) {
+    for (let lon = Math.ceil(left / step2) * step2; lon <= right; lon += step2) {
       c.moveTo(x(lon), 0); c.lineTo(x(lon), h);
-      if (x(lon) > 30 && x(lon) < w - 60) c.fillText(Math.abs(lon).toFixed(digits) + "°" + (lon < 0 ? "W" : "E"), x(lon) + 4, h - 6);
+      if (x(lon) > 30 && x(lon) < w - 200) c.fillText(Math.abs(lon).toFixed(digits2) + "°" + (lon < 0 ? "W" : "E"), x(lon) + 4, h - 6);
     }
     for (let lat = Math.ceil(bottom / step) * step; lat <= top; lat += step) {
       c.moveTo(0, y(lat)); c.lineTo(w, y(lat));
