@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -112,10 +113,24 @@ type browser struct {
 
 func (r *rig) open(width, height int) *browser {
 	r.t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-background-networking", true),
-		chromedp.UserDataDir(r.t.TempDir()), chromedp.WindowSize(width, height), chromedp.WSURLReadTimeout(time.Minute))
-	parent, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	b := r.start()
+	b.do(emulation.SetDeviceMetricsOverride(int64(width), int64(height), 1, false), chromedp.Navigate(r.console.URL()))
+	b.until("live", `document.getElementById("live-text").textContent === "live" && document.querySelectorAll("#verdicts li").length > 0`)
+	return b
+}
+
+// start starts a browser with an empty page.
+func (r *rig) start() *browser {
+	r.t.Helper()
+	profile, err := os.MkdirTemp("", "console-test-")
+	require.NoError(r.t, err)
+	// Processes of a browser that has ended may still write.
+	r.t.Cleanup(func() {
+		servertest.Until(r.t, "the profile is removed", func() bool { return os.RemoveAll(profile) == nil })
+	})
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-background-networking", true), chromedp.UserDataDir(profile), chromedp.WSURLReadTimeout(time.Minute))
+	parent, cancel := context.WithTimeout(context.WithoutCancel(r.t.Context()), 3*time.Minute)
 	r.t.Cleanup(cancel)
 	allocator, stop := chromedp.NewExecAllocator(parent, options...)
 	r.t.Cleanup(stop)
@@ -123,8 +138,8 @@ func (r *rig) open(width, height int) *browser {
 	r.t.Cleanup(end)
 	b := &browser{t: r.t, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.listen)
-	b.do(chromelog.Enable(), emulation.SetDeviceMetricsOverride(int64(width), int64(height), 1, false), chromedp.Navigate(r.console.URL()))
-	b.until("live", `document.getElementById("live-text").textContent === "live" && document.querySelectorAll("#verdicts li").length > 0`)
+	b.do(chromelog.Enable())
+	r.t.Cleanup(func() { _ = chromedp.Cancel(ctx) }) // waits for the end of the process
 	return b
 }
 
@@ -261,7 +276,7 @@ func TestPage_ShowsHostileTextAsText(t *testing.T) {
 			require.Contains(t, b.text("#letter"), `\u202eevil`)
 		}
 	}
-	require.Contains(t, b.text("#letter pre .at"), `"latitude"`, "the key at fault is marked")
+	require.Contains(t, b.text("#letter pre .at"), `"device_id"`, "the key at fault is marked")
 	b.do(chromedp.SendKeys("#trace-what", "<img src=x onerror=alert(1)>"+kb.Enter, chromedp.ByQuery))
 	b.until("nothing is found", `document.querySelector("#trace-result li.not_found")?.textContent.includes("<img src=x")`)
 
@@ -326,15 +341,8 @@ func TestPage_AsksForTheToken(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, answer.StatusCode)
 		require.NoError(t, answer.Body.Close())
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-background-networking", true), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute))
-	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(stop)
-	ctx, end := chromedp.NewContext(allocator)
-	t.Cleanup(end)
-	b := &browser{t: t, ctx: ctx}
-	chromedp.ListenTarget(ctx, b.listen)
-	b.do(chromelog.Enable(), chromedp.Navigate(r.console.URL()))
+	b := r.start()
+	b.do(chromedp.Navigate(r.console.URL()))
 	require.Contains(t, eval[string](b, "document.title"), "sign in")
 	b.do(chromedp.SendKeys("#token", "something-else-here"+kb.Enter, chromedp.ByQuery))
 	b.until("it was refused", `location.search === "?wrong" && document.readyState === "complete"`)

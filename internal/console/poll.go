@@ -16,6 +16,7 @@ const (
 	lookEvery  = 2 * time.Second
 	firstRate  = time.Second // until the first look that has rates
 	checkEvery = 30 * time.Second
+	checkPause = 3 * time.Second // between two checks, however often something changes
 	askTimeout = 10 * time.Second
 	// lookTimeout is shorter: a database that does not answer must not stop the figures of Redis.
 	lookTimeout = 3 * time.Second
@@ -44,7 +45,7 @@ type state struct {
 type poll struct {
 	config  Config
 	client  redis.UniversalClient
-	changed chan struct{} // a server went away or came back
+	changed chan struct{} // a server went away or came back, or the verdict is another
 
 	mu      sync.Mutex
 	view    *status.View
@@ -81,7 +82,7 @@ func (p *poll) keep(ctx context.Context, asking *status.Observer, before, now st
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.view != nil && (p.view.Redis.OK != view.Redis.OK || p.view.Postgres.OK != view.Postgres.OK) {
+	if p.view != nil && (p.view.Redis.OK != view.Redis.OK || p.view.Postgres.OK != view.Postgres.OK || p.view.Verdict != view.Verdict) {
 		select {
 		case p.changed <- struct{}{}:
 		default: // a check is due already
@@ -91,7 +92,7 @@ func (p *poll) keep(ctx context.Context, asking *status.Observer, before, now st
 	p.history.add(&view)
 }
 
-// check makes the checks of doctor every 30 s, and where a server went away or came back, until ctx ends.
+// check makes the checks of doctor every 30 s, and a little after each change, until ctx ends.
 func (p *poll) check(ctx context.Context) {
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
@@ -103,6 +104,9 @@ func (p *poll) check(ctx context.Context) {
 		p.mu.Lock()
 		p.checks = &checks{time.Now().UTC(), found}
 		p.mu.Unlock()
+		if !pause(ctx, checkPause) {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
