@@ -37,6 +37,24 @@ func (q *Queries) AppliedMigrations(ctx context.Context) ([]string, error) {
 	return items, nil
 }
 
+const estimateRows = `-- name: EstimateRows :one
+SELECT
+    (coalesce(pg_stat_get_live_tuples(to_regclass('positions')), 0)
+        + coalesce(sum(pg_stat_get_live_tuples(h.inhrelid)), 0))::bigint AS live
+FROM pg_catalog.pg_inherits AS h
+WHERE h.inhparent = to_regclass('positions')
+`
+
+// For the console: about how many rows positions has, by PostgreSQL's statistics of the table and its chunks, which each
+// session updates about once a second. It reads no row and takes no lock. Rows in the columnstore are in other tables and
+// are not counted.
+func (q *Queries) EstimateRows(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, estimateRows)
+	var live int64
+	err := row.Scan(&live)
+	return live, err
+}
+
 const inspectBackend = `-- name: InspectBackend :one
 SELECT pg_backend_pid()::integer AS pid
 `
@@ -277,6 +295,67 @@ func (q *Queries) RowsOfDevice(ctx context.Context, arg RowsOfDeviceParams) ([]R
 	for rows.Next() {
 		var i RowsOfDeviceRow
 		if err := rows.Scan(&i.DeviceID, &i.Ts, &i.IngestedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const trackOfDevice = `-- name: TrackOfDevice :many
+SELECT
+    ts,
+    latitude,
+    longitude,
+    speed,
+    angle
+FROM positions
+WHERE device_id = $1::text
+  AND ts BETWEEN $2::timestamptz AND $3::timestamptz
+ORDER BY ts DESC
+LIMIT $4::integer
+`
+
+type TrackOfDeviceParams struct {
+	DeviceID string
+	FirstTs  time.Time
+	LastTs   time.Time
+	Maximum  int32
+}
+
+type TrackOfDeviceRow struct {
+	Ts        time.Time
+	Latitude  float64
+	Longitude float64
+	Speed     float32
+	Angle     float32
+}
+
+// For the console's map: where a device was in a range of fix times, the newest first. Planned as RowsOfDevice.
+func (q *Queries) TrackOfDevice(ctx context.Context, arg TrackOfDeviceParams) ([]TrackOfDeviceRow, error) {
+	rows, err := q.db.Query(ctx, trackOfDevice,
+		arg.DeviceID,
+		arg.FirstTs,
+		arg.LastTs,
+		arg.Maximum,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TrackOfDeviceRow
+	for rows.Next() {
+		var i TrackOfDeviceRow
+		if err := rows.Scan(
+			&i.Ts,
+			&i.Latitude,
+			&i.Longitude,
+			&i.Speed,
+			&i.Angle,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

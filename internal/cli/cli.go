@@ -38,6 +38,7 @@ type commands struct {
 	Status  statusCmd  `cmd:"" help:"Show a verdict on each stream, lag, pending entries, consumers, dead letters and the newest row."`
 	Trace   traceCmd   `cmd:"" help:"Find a position: row, on the stream, pending, dead letter or trimmed."`
 	Dlq     dlqCmd     `cmd:"" help:"List, show, replay or drop dead letters."`
+	Console consoleCmd `cmd:"" help:"Serve a page for browsers that shows the pipeline at work; read-only by default."`
 	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and name the fix for each problem."`
 	Bench   benchCmd   `cmd:"" help:"Measure the pipeline against the database's own limit."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -131,51 +129,6 @@ func walk(ctx context.Context, all []queue, limit int, visit func(queue, []deadl
 	return nil
 }
 
-// tally counts letters by reason.
-type tally map[string]int
-
-func (t tally) add(page []deadletter.Letter) {
-	for i := range page {
-		t[reasonOf(&page[i].DeadLetter)]++
-	}
-}
-
-func (t tally) total() int {
-	total := 0
-	for _, n := range t {
-		total += n
-	}
-	return total
-}
-
-// String lists the reasons, the most frequent first.
-func (t tally) String() string {
-	reasons := make([]string, 0, len(t))
-	for reason := range t {
-		reasons = append(reasons, reason)
-	}
-	slices.SortFunc(reasons, func(a, b string) int {
-		if t[a] != t[b] {
-			return t[b] - t[a]
-		}
-		return strings.Compare(a, b)
-	})
-	for i, reason := range reasons {
-		reasons[i] = strconv.Itoa(t[reason]) + " " + printable(reason)
-	}
-	return strings.Join(reasons, ", ")
-}
-
-func reasonOf(l *stream.DeadLetter) string { return orUnknown(l.Reason) }
-
-// orUnknown names the reason of what somebody else put on the dead-letter stream.
-func orUnknown(reason string) string {
-	if reason == "" {
-		return "unknown"
-	}
-	return reason
-}
-
 // letterJSON is a line of dlq list --json, and the head of dlq show --json.
 type letterJSON struct {
 	Stream   string    `json:"stream"`
@@ -189,20 +142,5 @@ type letterJSON struct {
 }
 
 func asJSON(name string, l *deadletter.Letter) letterJSON {
-	return letterJSON{name, l.ID.String(), timeOf(l), reasonOf(&l.DeadLetter), l.Detail, l.SQLState, l.Device, l.SourceID}
-}
-
-// timeOf is when the entry was given up. Where the letter does not say, its id does.
-func timeOf(l *deadletter.Letter) time.Time {
-	if l.Time.IsZero() {
-		return l.ID.Time().UTC()
-	}
-	return l.Time.UTC()
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
+	return letterJSON{name, l.ID.String(), l.At(), l.ReasonText(), l.Detail, l.SQLState, l.Device, l.SourceID}
 }

@@ -35,15 +35,15 @@ func (c *chosen) agree(ctx context.Context, out Streams, all []queue, question s
 	if c.Yes {
 		return nil
 	}
-	counts := tally{}
+	counts := deadletter.Tally{}
 	err := walk(ctx, all, c.Limit, func(_ queue, page []deadletter.Letter) error {
-		counts.add(page)
+		counts.Add(page)
 		return nil
 	})
-	if err != nil || counts.total() == 0 {
+	if err != nil || counts.Total() == 0 {
 		return err
 	}
-	return confirm(ctx, os.Stdin, out.Err, fmt.Sprintf(question, plural(counts.total(), "dead letter"), counts))
+	return confirm(ctx, os.Stdin, out.Err, fmt.Sprintf(question, plural(counts.Total(), "dead letter"), counts))
 }
 
 // change asks, and does it to the chosen letters. do returns how many it did, and report prints that and what came of it.

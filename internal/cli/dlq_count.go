@@ -34,9 +34,9 @@ func (by groupBy) keyOf(l *deadletter.Letter) string {
 	case byDevice:
 		return l.Device
 	case byHour:
-		return timeOf(l).Truncate(time.Hour).Format("2006-01-02T15:00Z")
+		return l.At().Truncate(time.Hour).Format("2006-01-02T15:00Z")
 	}
-	return reasonOf(&l.DeadLetter)
+	return l.ReasonText()
 }
 
 // maxGroups bounds the memory of counting; letters of further groups are counted together.
@@ -44,11 +44,11 @@ const maxGroups = 10_000
 
 // letterGroup is a line of dlq list --by. Its key is the reason, device or hour.
 type letterGroup struct {
-	By       groupBy   `json:"by"`
-	Key      string    `json:"key"`
-	Count    int       `json:"count"`
-	Newest   time.Time `json:"newest"`
-	ByReason tally     `json:"by_reason"`
+	By       groupBy          `json:"by"`
+	Key      string           `json:"key"`
+	Count    int              `json:"count"`
+	Newest   time.Time        `json:"newest"`
+	ByReason deadletter.Tally `json:"by_reason"`
 	// Others: the letters of all groups beyond maxGroups together.
 	Others bool `json:"others,omitempty"`
 }
@@ -61,7 +61,7 @@ type groups struct {
 }
 
 func newGroups(by groupBy) *groups {
-	return &groups{by: by, all: map[string]*letterGroup{}, others: letterGroup{By: by, ByReason: tally{}, Others: true}}
+	return &groups{by: by, all: map[string]*letterGroup{}, others: letterGroup{By: by, ByReason: deadletter.Tally{}, Others: true}}
 }
 
 func (g *groups) add(l *deadletter.Letter) {
@@ -70,14 +70,14 @@ func (g *groups) add(l *deadletter.Letter) {
 	switch {
 	case known:
 	case len(g.all) < maxGroups:
-		one = &letterGroup{By: g.by, Key: key, ByReason: tally{}}
+		one = &letterGroup{By: g.by, Key: key, ByReason: deadletter.Tally{}}
 		g.all[key] = one
 	default:
 		one = &g.others
 	}
 	one.Count++
-	one.ByReason[reasonOf(&l.DeadLetter)]++
-	if at := timeOf(l); at.After(one.Newest) {
+	one.ByReason[l.ReasonText()]++
+	if at := l.At(); at.After(one.Newest) {
 		one.Newest = at
 	}
 }
@@ -99,9 +99,9 @@ func (g *groups) sorted() []*letterGroup {
 
 // count prints the groups of the chosen letters.
 func (c *dlqListCmd) count(ctx context.Context, out Streams, all []queue) error {
-	g, counts := newGroups(c.By), tally{}
+	g, counts := newGroups(c.By), deadletter.Tally{}
 	err := walk(ctx, all, 0, func(_ queue, page []deadletter.Letter) error {
-		counts.add(page)
+		counts.Add(page)
 		for i := range page {
 			g.add(&page[i])
 		}
@@ -126,7 +126,7 @@ func (c *dlqListCmd) count(ctx context.Context, out Streams, all []queue) error 
 		}
 		return nil
 	}
-	if counts.total() == 0 {
+	if counts.Total() == 0 {
 		fmt.Fprintln(out.Out, "no dead letters")
 		return nil
 	}
@@ -142,6 +142,6 @@ func (c *dlqListCmd) count(ctx context.Context, out Streams, all []queue) error 
 	if c.Limit > 0 && c.Limit < len(list) {
 		fmt.Fprintf(out.Out, "%s of %s shown\n", thousands(int64(c.Limit)), plural(len(list), string(c.By)))
 	}
-	fmt.Fprintf(out.Out, "%s: %s\n", plural(counts.total(), "dead letter"), counts)
+	fmt.Fprintf(out.Out, "%s: %s\n", plural(counts.Total(), "dead letter"), counts)
 	return nil
 }

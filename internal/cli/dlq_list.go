@@ -49,10 +49,10 @@ func (c *dlqListCmd) list(ctx context.Context, out Streams) error {
 			return nil
 		})
 	}
-	counts := tally{}
+	counts := deadletter.Tally{}
 	err = walk(ctx, all, 0, func(q queue, page []deadletter.Letter) error {
-		listed := counts.total()
-		counts.add(page)
+		listed := counts.Total()
+		counts.Add(page)
 		if c.Limit > 0 {
 			page = page[:min(max(c.Limit-listed, 0), len(page))]
 		}
@@ -65,7 +65,7 @@ func (c *dlqListCmd) list(ctx context.Context, out Streams) error {
 	if err != nil {
 		return err
 	}
-	total := counts.total()
+	total := counts.Total()
 	switch {
 	case total == 0:
 		fmt.Fprintln(out.Out, "no dead letters")
@@ -87,6 +87,6 @@ func printLetters(w io.Writer, name string, several bool, page []deadletter.Lett
 		if several {
 			detail += " (stream " + name + ")"
 		}
-		fmt.Fprintf(w, letterLine, l.ID, stamp(timeOf(l)), printable(reasonOf(&l.DeadLetter)), orDash(printable(l.Device)), detail)
+		fmt.Fprintf(w, letterLine, l.ID, stamp(l.At()), printable(l.ReasonText()), orDash(printable(l.Device)), detail)
 	}
 }

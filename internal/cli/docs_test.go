@@ -17,6 +17,8 @@ import (
 	"processor/internal/doctor"
 	"processor/internal/observe"
 	"processor/internal/servertest"
+	"processor/internal/status"
+	"processor/internal/trace"
 )
 
 // The reference of the command line is made of kong's model.
@@ -129,12 +131,12 @@ func TestDocs_JSONIsThatOfTheBinary(t *testing.T) {
 	want := map[string]reflect.Type{
 		"GET /readyz":                    reflect.TypeFor[observe.Readiness](),
 		"GET /healthz":                   reflect.TypeFor[observe.Liveness](),
-		"processor status --json":        reflect.TypeFor[statusView](),
+		"processor status --json":        reflect.TypeFor[status.View](),
 		"processor doctor --json":        reflect.TypeFor[doctor.Finding](),
 		"processor dlq list --json":      reflect.TypeFor[letterJSON](),
 		"processor dlq show --json":      reflect.TypeFor[showJSON](),
 		"processor dlq list --by --json": reflect.TypeFor[letterGroup](),
-		"processor trace --json":         reflect.TypeFor[answer](),
+		"processor trace --json":         reflect.TypeFor[trace.Answer](),
 	}
 	for heading, written := range want {
 		listed := tables[heading]

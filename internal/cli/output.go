@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
+	"processor/internal/format"
 	"processor/internal/observe"
 	"processor/internal/terminal"
 )
@@ -32,11 +32,13 @@ func paint(w io.Writer, c colour, text string) string {
 	return string(c) + text + "\x1b[0m"
 }
 
-// printable makes one line of a text from outside, which may hold anything: control characters
-// could rewrite the terminal.
-func printable(text string) string {
-	return strings.Join(strings.Fields(observe.Escape(text, func(r rune) bool { return r == '\n' || r == '\t' })), " ")
-}
+// The names under which every command uses package format.
+func printable(text string) string     { return format.Line(text) }
+func stamp(t time.Time) string         { return format.Stamp(t) }
+func age(d time.Duration) string       { return format.Age(d) }
+func thousands(n int64) string         { return format.Thousands(n) }
+func plural(n int, what string) string { return format.Plural(n, what) }
+func orDash(text string) string        { return format.OrDash(text) }
 
 // shorten cuts a text to at most n characters.
 func shorten(text string, n int) string {
@@ -52,47 +54,6 @@ func printJSON(w io.Writer, value any) error {
 	e := json.NewEncoder(observe.JSONLines(w))
 	e.SetEscapeHTML(false)
 	return e.Encode(value)
-}
-
-// stamp writes a time as every command does.
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
-
-// age rounds a duration to what is worth reading.
-func age(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	default:
-		return d.Round(time.Second).String()
-	}
-}
-
-// thousands separates groups of three digits: 446,889.
-func thousands(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	start := len(text) % 3
-	if n < 0 {
-		start = (len(text)-1)%3 + 1
-	}
-	var b strings.Builder
-	b.WriteString(text[:start])
-	for i := start; i < len(text); i += 3 {
-		if b.Len() > 0 && b.String() != "-" {
-			b.WriteByte(',')
-		}
-		b.WriteString(text[i : i+3])
-	}
-	return b.String()
-}
-
-// plural is "1 dead letter", "2 dead letters".
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
 }
 
 var errNotConfirmed = errors.New("not confirmed; nothing was changed")

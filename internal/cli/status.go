@@ -6,16 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/redis/go-redis/v9"
-
-	"processor/internal/inspect"
-	"processor/internal/observe"
-	"processor/internal/position"
 	"processor/internal/service"
+	"processor/internal/status"
 	"processor/internal/stream"
 	"processor/internal/terminal"
 )
@@ -46,15 +40,7 @@ const (
 	rateInterval  = time.Second     // between the two samples that a rate is made of
 	watchInterval = 2 * time.Second // between two views
 	askTimeout    = 10 * time.Second
-	// newestLetters bounds the dead letters whose reasons are counted.
-	newestLetters = 1000
-	// settledEntries is how many entries each place of a stream contributes to the search for
-	// the newest row.
-	settledEntries = 20
 )
-
-// trimmedLimit bounds the pending entries that are counted as trimmed.
-const trimmedLimit = 10_000
 
 // Errors of status, after what could be asked was shown.
 var (
@@ -85,12 +71,15 @@ func (c *statusCmd) Run(ctx context.Context, out Streams) error {
 	if c.Watch {
 		wait = watchInterval
 	}
-	before := c.sample(ctx, client)
+	asking := &status.Observer{Client: client, DatabaseURL: c.Database.URL, Streams: c.Streams, Group: c.Group, Timeout: askTimeout,
+		Explain: func(err error) error { return granted(err, c.Redis.URL, statusRights(c.Streams)) }}
+	defer asking.Close(ctx)
+	before := asking.Look(ctx)
 	for {
 		now := before
-		if before.err == nil || c.Watch {
+		if before.Err == nil || c.Watch {
 			pause(ctx, wait)
-			now = c.sample(ctx, client)
+			now = asking.Look(ctx)
 		}
 		if ctx.Err() != nil && c.Watch {
 			return nil // Ctrl-C is how --watch ends
@@ -98,12 +87,12 @@ func (c *statusCmd) Run(ctx context.Context, out Streams) error {
 		if ctx.Err() != nil {
 			return stopped(ctx)
 		}
-		view := c.view(ctx, client, before, now)
+		view := asking.View(ctx, before, now)
 		if err := c.print(out.Out, &view); err != nil {
 			return err
 		}
 		if !c.Watch {
-			return view.err()
+			return viewError(&view)
 		}
 		before = now
 	}
@@ -122,275 +111,17 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// sample is what Redis says of all streams at one moment.
-type sample struct {
-	at      time.Time
-	streams []stream.Info
-	err     error
-}
-
-func (c *statusCmd) sample(ctx context.Context, client redis.UniversalClient) sample {
-	s := sample{at: time.Now()}
-	for _, name := range c.Streams {
-		info, err := stream.Inspect(ctx, client, name, c.Group)
-		if err != nil {
-			s.err = err
-			return s
-		}
-		s.streams = append(s.streams, info)
-	}
-	return s
-}
-
-func (v *statusView) err() error {
+func viewError(v *status.View) error {
 	switch {
 	case !v.Redis.OK || !v.Postgres.OK:
 		return errIncomplete
-	case v.Verdict == levelCritical:
+	case v.Verdict == status.Critical:
 		return errCritical
 	}
 	return nil
 }
 
-func (c *statusCmd) answer(err error) serverView {
-	if err == nil {
-		return serverView{OK: true}
-	}
-	return serverView{Error: observe.Scrub(err.Error())}
-}
-
-// view asks for what the samples do not hold, and judges.
-func (c *statusCmd) view(ctx context.Context, client redis.UniversalClient, before, now sample) statusView {
-	v := statusView{Time: now.at.UTC(), Group: c.Group, Streams: []streamView{}}
-	settled, redisErr := c.streams(ctx, client, before, now, &v)
-	redisErr = granted(redisErr, c.Redis.URL, statusRights(c.Streams))
-	v.Redis = c.answer(redisErr)
-	newest, postgresErr := c.newest(ctx, slices.Concat(settled...))
-	v.Newest = newest
-	v.Postgres = c.answer(postgresErr)
-	for i, name := range c.Streams {
-		if i == len(v.Streams) {
-			v.Streams = append(v.Streams, streamView{Name: name})
-		}
-		s := &v.Streams[i]
-		f := s.figures(c.Group, cause(redisErr), cause(postgresErr))
-		if newest != nil && i < len(settled) && holds(settled[i], newest) {
-			f.newestCommit = new(max(v.Time.Sub(newest.IngestedAt), 0))
-		}
-		s.Verdict = judge(f)
-		v.Verdict = max(v.Verdict, s.Verdict.Level)
-	}
-	worstFirst(v.Streams)
-	return v
-}
-
-// holds reports whether a row was made from one of the positions.
-func holds(positions []position.Position, row *rowView) bool {
-	return slices.ContainsFunc(positions, func(p position.Position) bool {
-		return p.DeviceID == row.DeviceID && p.Timestamp.Equal(row.Timestamp)
-	})
-}
-
-// streams fills in what is about streams, and returns for each one positions that are most likely rows.
-func (c *statusCmd) streams(ctx context.Context, client redis.UniversalClient, before, now sample, v *statusView) ([][]position.Position, error) {
-	if now.err != nil {
-		return nil, now.err
-	}
-	all := make([][]position.Position, len(c.Streams))
-	var decoder position.Decoder
-	for i, name := range c.Streams {
-		info := now.streams[i]
-		s := streamView{Name: name, Exists: info.Exists, Length: info.Length, TrimmedUnread: info.TrimmedUnread, Doubtful: info.Doubtful, Group: groupOf(now.at, info)}
-		if before.err == nil {
-			s.rates(before.streams[i], info, now.at.Sub(before.at))
-			// A loss shows only while all or nothing of the stream is unread: one look may miss it.
-			s.TrimmedUnread = max(s.TrimmedUnread, before.streams[i].TrimmedUnread)
-			s.Doubtful = max(s.Doubtful, before.streams[i].Doubtful)
-		}
-		if err := s.ask(ctx, client, c.Group, now.at, info); err != nil {
-			return nil, err
-		}
-		v.Streams = append(v.Streams, s)
-		entries, err := stream.RecentlySettled(ctx, client, name, c.Group, info, settledEntries)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if p, err := decoder.Decode(e.Payload); err == nil { // the others are dead letters
-				all[i] = append(all[i], p)
-			}
-		}
-	}
-	return all, nil
-}
-
-// ask fills in what is not part of a sample.
-func (s *streamView) ask(ctx context.Context, client redis.UniversalClient, group string, at time.Time, info stream.Info) (err error) {
-	if s.DeadLetters, err = deadLetters(ctx, client, s.Name); err != nil || info.Group == nil {
-		return err
-	}
-	if info.Group.Lag == nil || *info.Group.Lag > 0 {
-		first, err := stream.FirstAfter(ctx, client, s.Name, info.Group.LastDelivered)
-		if err != nil {
-			return err
-		}
-		if first != (stream.ID{}) {
-			s.OldestUnread = new(max(at.Sub(first.Time()), 0).Seconds())
-		}
-	}
-	oldest := info.Group.OldestPending
-	switch {
-	case info.Group.Pending == 0:
-	case info.First == (stream.ID{}):
-		s.TrimmedPending = info.Group.Pending
-	case oldest.Compare(info.First) < 0:
-		n, err := stream.CountTrimmedPending(ctx, client, s.Name, group, info.First, trimmedLimit)
-		if err != nil {
-			return err
-		}
-		s.TrimmedPending = int64(n)
-	}
-	return nil
-}
-
-// rates fills in what two looks show together.
-func (s *streamView) rates(before, now stream.Info, took time.Duration) {
-	s.AddedRate, s.ReadRate, s.DoneRate = rates(before, now, took)
-	if before.Added == nil || now.Added == nil || now.Group == nil {
-		return
-	}
-	reach, atLeast := forecastTrim(now.Length, now.Group.Lag, *before.Added-before.Length, *now.Added-now.Length, s.AddedRate, s.ReadRate)
-	if reach != nil {
-		s.Trim, s.TrimAtLeast = new(reach.Seconds()), atLeast
-	}
-	if lag := now.Group.Lag; lag != nil && s.AddedRate != nil && s.ReadRate != nil && *s.ReadRate > *s.AddedRate {
-		s.CatchUp = new(float64(*lag) / (*s.ReadRate - *s.AddedRate))
-	}
-}
-
-// figures are those of the verdict, but the newest commit.
-func (s *streamView) figures(group, redis, postgres string) figures {
-	f := figures{
-		redis: redis, postgres: postgres, group: printable(group), exists: s.Exists, length: s.Length,
-		added: s.AddedRate, read: s.ReadRate, done: s.DoneRate,
-		oldestUnread: inDuration(s.OldestUnread), trim: inDuration(s.Trim), trimAtLeast: s.TrimAtLeast,
-		trimmedUnread: s.TrimmedUnread, trimmedPending: s.TrimmedPending, doubtful: s.Doubtful,
-	}
-	if g := s.Group; g != nil {
-		f.hasGroup, f.lag, f.pending, f.consumers = true, g.Lag, g.Pending, len(g.Consumers)
-		f.oldestPending = inDuration(g.Oldest)
-		for i, c := range g.Consumers {
-			if idle := inSeconds(c.Idle); i == 0 || idle < f.idle {
-				f.idle = idle
-			}
-		}
-	}
-	return f
-}
-
-func inDuration(s *float64) *time.Duration {
-	if s == nil {
-		return nil
-	}
-	return new(inSeconds(*s))
-}
-
-// cause is the innermost error, without addresses and what was tried: "connection refused".
-func cause(err error) string {
-	for err != nil {
-		next := errors.Unwrap(err)
-		if several, is := err.(interface{ Unwrap() []error }); is {
-			all := several.Unwrap()
-			next = all[len(all)-1]
-		}
-		var answer *pgconn.PgError
-		if next == nil || (errors.As(err, &answer) && !errors.As(next, &answer)) {
-			return observe.Scrub(printable(err.Error()))
-		}
-		err = next
-	}
-	return ""
-}
-
-func groupOf(at time.Time, info stream.Info) *groupView {
-	if info.Group == nil {
-		return nil
-	}
-	g := &groupView{Lag: info.Group.Lag, Pending: info.Group.Pending, Consumers: []consumerView{}}
-	if oldest := info.Group.OldestPending; oldest != (stream.ID{}) {
-		seconds := max(at.Sub(oldest.Time()), 0).Seconds()
-		g.Oldest = &seconds
-	}
-	for _, consumer := range info.Group.Consumers {
-		g.Consumers = append(g.Consumers, consumerView{consumer.Name, consumer.Pending, consumer.Idle.Seconds()})
-	}
-	return g
-}
-
-// rates are entries a second that were added, that the group was given, and that it acknowledged; nil where a count
-// is not known or began anew in between. A worker that counts a loss corrects the group's count of reads by it.
-func rates(before, now stream.Info, took time.Duration) (added, read, done *float64) {
-	difference := func(from, to *int64) *int64 {
-		if from == nil || to == nil || *to < *from || took <= 0 {
-			return nil
-		}
-		return new(*to - *from)
-	}
-	rate := func(n *int64) *float64 {
-		if n == nil {
-			return nil
-		}
-		return new(float64(max(*n, 0)) / took.Seconds())
-	}
-	added = rate(difference(before.Added, now.Added))
-	if before.Group == nil || now.Group == nil {
-		return added, nil, nil
-	}
-	reads := difference(before.Group.Read, now.Group.Read)
-	if reads == nil {
-		return added, nil, nil
-	}
-	if before.Group.LastDelivered == now.Group.LastDelivered {
-		*reads = 0
-	} else {
-		*reads -= max(before.TrimmedUnread+before.Doubtful-now.TrimmedUnread-now.Doubtful, 0)
-	}
-	return added, rate(reads), rate(new(*reads - now.Group.Pending + before.Group.Pending))
-}
-
-// deadLetters counts the newest by reason: all of them may be millions.
-func deadLetters(ctx context.Context, client redis.UniversalClient, name string) (deadView, error) {
-	total, err := client.XLen(ctx, stream.DeadKey(name)).Result()
-	if err != nil {
-		return deadView{}, fmt.Errorf("count dead letters of stream %s: %w", name, err)
-	}
-	newest, err := stream.NewestReasons(ctx, client, name, newestLetters)
-	if err != nil {
-		return deadView{}, err
-	}
-	d := deadView{Total: total, Counted: len(newest), ByReason: tally{}}
-	for _, reason := range newest {
-		d.ByReason[orUnknown(reason)]++
-	}
-	return d, nil
-}
-
-func (c *statusCmd) newest(ctx context.Context, settled []position.Position) (*rowView, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	inspector, err := inspect.Connect(ctx, c.Database.URL)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = inspector.Close(context.WithoutCancel(ctx)) }()
-	row, err := inspector.NewestOf(ctx, settled)
-	if err != nil || row == nil {
-		return nil, err
-	}
-	return &rowView{row.DeviceID, row.Timestamp.UTC(), row.IngestedAt.UTC()}, nil
-}
-
-func (c *statusCmd) print(w io.Writer, v *statusView) error {
+func (c *statusCmd) print(w io.Writer, v *status.View) error {
 	if c.JSON {
 		return printJSON(w, v)
 	}
@@ -403,7 +134,7 @@ func (c *statusCmd) print(w io.Writer, v *statusView) error {
 	if terminal.Is(w) {
 		width, _ = terminal.Size(w)
 	}
-	v.write(&text, width, func(col colour, s string) string { return paint(w, col, s) })
+	writeStatus(&text, v, width, func(col colour, s string) string { return paint(w, col, s) })
 	view := text.String()
 	if c.Watch && terminal.MovesCursor(w) {
 		cols, rows := terminal.Size(w)

@@ -15,6 +15,7 @@ import (
 	"processor/internal/observe"
 	"processor/internal/sandbox"
 	"processor/internal/servertest"
+	"processor/internal/status"
 	"processor/internal/stream"
 )
 
@@ -72,7 +73,7 @@ postgres  ok
   newest row    committed AGE ago, at TIME: device two, fix of TIME
 `, steady(rest))
 
-	var v statusView
+	var v status.View
 	require.NoError(t, json.Unmarshal([]byte(r.run("status", "--json").out), &v))
 	require.True(t, v.Redis.OK && v.Postgres.OK)
 	require.Equal(t, "two", v.Newest.DeviceID)
@@ -86,13 +87,13 @@ postgres  ok
 	require.Zero(t, *s.AddedRate)
 	require.Zero(t, *s.DoneRate)
 	require.Positive(t, *s.OldestUnread)
-	require.Equal(t, deadView{Total: 1, Counted: 1, ByReason: tally{"missing_key": 1}}, s.DeadLetters)
+	require.Equal(t, status.DeadLetters{Total: 1, Counted: 1, ByReason: deadletter.Tally{"missing_key": 1}}, s.DeadLetters)
 }
 
 func TestStatus_SaysWhereItCountedSomeOfTheDeadLetters(t *testing.T) {
 	r := newRig(t)
 	pipe := r.client.Pipeline()
-	for n := range newestLetters + 5 {
+	for n := range 1000 + 5 {
 		reason := deadletter.NotJSON
 		if n < 5 {
 			reason = deadletter.TooDeep
@@ -145,7 +146,7 @@ func TestStatus_ShowsTheRestWhereAServerIsDown(t *testing.T) {
 	require.Contains(t, got.out, "postgres  ok\n")
 	require.NotContains(t, got.out, "topsecret")
 
-	var v statusView
+	var v status.View
 	got = r.run("status", "--json")
 	require.Equal(t, ExitFailure, got.code)
 	require.NoError(t, json.Unmarshal([]byte(got.out), &v))
@@ -195,34 +196,8 @@ func TestStatus_WatchesUntilCtrlC(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	require.Len(t, lines, 2)
 	for _, line := range lines {
-		var v statusView
+		var v status.View
 		require.NoError(t, json.Unmarshal([]byte(line), &v))
 		require.Equal(t, int64(1), v.Streams[0].Length)
 	}
-}
-
-func TestRates_AreUnknownWhereACountIs(t *testing.T) {
-	at := func(added int64, read ...int64) stream.Info {
-		info := stream.Info{Added: &added, Group: &stream.GroupInfo{}}
-		for i := range read {
-			info.Group.Read = &read[i]
-			info.Group.LastDelivered.Millis = uint64(read[i])
-		}
-		return info
-	}
-	rate := func(before, now stream.Info) [2]string {
-		added, read, _ := rates(before, now, 2*time.Second)
-		return [2]string{perSecond(added), perSecond(read)}
-	}
-	require.Equal(t, [2]string{"50/s", "100/s"}, rate(at(100, 100), at(200, 300)))
-	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100), at(200, 300)), "Redis had lost count")
-	require.Equal(t, [2]string{"–", "–"}, rate(at(100, 100), at(1, 1)), "flushed in between")
-	require.Equal(t, [2]string{"50/s", "–"}, rate(at(100, 1), stream.Info{Added: new(int64(200))}), "the group is gone")
-
-	lost := at(100, 100)
-	lost.TrimmedUnread = 50
-	counted := at(100, 150) // by a worker that found the loss, and read nothing
-	counted.Group.LastDelivered = lost.Group.LastDelivered
-	require.Equal(t, [2]string{"0/s", "0/s"}, rate(lost, counted))
-	require.Equal(t, [2]string{"0/s", "10/s"}, rate(lost, at(100, 170)), "and read 20")
 }

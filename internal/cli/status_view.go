@@ -4,87 +4,21 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
+
+	"processor/internal/format"
+	"processor/internal/status"
 )
-
-// statusView is one state of everything, as --json writes it. What is not known is null.
-type statusView struct {
-	Time time.Time `json:"time"`
-	// Verdict is the worst level of the streams, which are in the order of theirs.
-	Verdict  level        `json:"verdict"`
-	Redis    serverView   `json:"redis"`
-	Postgres serverView   `json:"postgres"`
-	Group    string       `json:"group"`
-	Streams  []streamView `json:"streams"`
-	Newest   *rowView     `json:"newest_row"`
-}
-
-type serverView struct {
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
-}
-
-type streamView struct {
-	Name    string      `json:"name"`
-	Verdict verdictView `json:"verdict"`
-	Exists  bool        `json:"exists"`
-	Length  int64       `json:"length"`
-	// Rates are in entries per second, over the time between two looks.
-	AddedRate *float64 `json:"added_per_second"`
-	ReadRate  *float64 `json:"read_per_second"`
-	DoneRate  *float64 `json:"acknowledged_per_second"`
-
-	OldestUnread *float64 `json:"oldest_unread_seconds"`
-	CatchUp      *float64 `json:"catch_up_seconds"`
-	Trim         *float64 `json:"trim_reaches_unread_seconds"`
-	// TrimAtLeast: nothing was trimmed between the looks, so that it may take longer.
-	TrimAtLeast bool `json:"trim_reaches_unread_or_later"`
-
-	TrimmedUnread  int64 `json:"trimmed_unread"`
-	TrimmedPending int64 `json:"trimmed_pending"`
-	Doubtful       int64 `json:"possibly_trimmed_unread"`
-
-	Group       *groupView `json:"group"`
-	DeadLetters deadView   `json:"dead_letters"`
-}
-
-type groupView struct {
-	Lag       *int64         `json:"lag"`
-	Pending   int64          `json:"pending"`
-	Oldest    *float64       `json:"oldest_pending_seconds"`
-	Consumers []consumerView `json:"consumers"`
-}
-
-type consumerView struct {
-	Name    string  `json:"name"`
-	Pending int64   `json:"pending"`
-	Idle    float64 `json:"idle_seconds"`
-}
-
-type deadView struct {
-	Total int64 `json:"total"`
-	// Counted is how many of them, the newest, ByReason is about.
-	Counted  int   `json:"counted"`
-	ByReason tally `json:"by_reason"`
-}
-
-type rowView struct {
-	DeviceID   string    `json:"device_id"`
-	Timestamp  time.Time `json:"ts"`
-	IngestedAt time.Time `json:"ingested_at"`
-}
 
 // shownConsumers bounds the consumers that are shown, those with the most pending entries; --json has all.
 const shownConsumers = 20
 
-// write writes the view for a terminal of so many columns; 0 where it is none.
-func (v *statusView) write(w io.Writer, width int, paint func(colour, string) string) {
-	v.writeVerdicts(w, width, paint)
-	server := func(name string, s serverView) {
+// writeStatus writes the view for a terminal of so many columns; 0 where it is none.
+func writeStatus(w io.Writer, v *status.View, width int, paint func(colour, string) string) {
+	writeVerdicts(w, v, width, paint)
+	server := func(name string, s status.Server) {
 		if s.OK {
 			fmt.Fprintf(w, "%-10s%s\n", name, paint(green, "ok"))
 			return
@@ -94,7 +28,7 @@ func (v *statusView) write(w io.Writer, width int, paint func(colour, string) st
 	server("redis", v.Redis)
 	for i := range v.Streams {
 		if v.Redis.OK {
-			v.Streams[i].write(w, v.Group, paint)
+			writeStream(w, &v.Streams[i], v.Group, paint)
 		}
 	}
 	server("postgres", v.Postgres)
@@ -112,7 +46,7 @@ func (v *statusView) write(w io.Writer, width int, paint func(colour, string) st
 }
 
 // writeVerdicts writes a line for each stream, broken at the semicolons where the terminal is narrower.
-func (v *statusView) writeVerdicts(w io.Writer, width int, paint func(colour, string) string) {
+func writeVerdicts(w io.Writer, v *status.View, width int, paint func(colour, string) string) {
 	levels, names := 0, 0
 	for i := range v.Streams {
 		levels = max(levels, len(v.Streams[i].Verdict.Level.String()))
@@ -122,7 +56,7 @@ func (v *statusView) writeVerdicts(w io.Writer, width int, paint func(colour, st
 		s := &v.Streams[i]
 		label := fmt.Sprintf("%-*s", levels, s.Verdict.Level)
 		indent := levels + 2 + names + 2
-		fmt.Fprintf(w, "%s  %-*s  %s\n", paint(s.Verdict.Level.colour(), label), names, printable(s.Name), wrapParts(printable(s.Verdict.Text), indent, width))
+		fmt.Fprintf(w, "%s  %-*s  %s\n", paint(levelColour(s.Verdict.Level), label), names, printable(s.Name), wrapParts(printable(s.Verdict.Text), indent, width))
 	}
 }
 
@@ -147,15 +81,15 @@ func wrapParts(text string, indent, width int) string {
 	return b.String()
 }
 
-func (s *streamView) write(w io.Writer, group string, paint func(colour, string) string) {
+func writeStream(w io.Writer, s *status.Stream, group string, paint func(colour, string) string) {
 	fmt.Fprintf(w, "  stream %s\n", printable(s.Name))
 	if !s.Exists {
 		fmt.Fprintf(w, "    %s\n", paint(yellow, "does not exist"))
 	} else {
 		fmt.Fprintf(w, "    length        %s\n", thousands(s.Length))
-		fmt.Fprintf(w, "    rate          %s added, %s read, %s acknowledged\n", perSecond(s.AddedRate), perSecond(s.ReadRate), perSecond(s.DoneRate))
-		s.writeGroup(w, group, paint)
-		s.writeLosses(w, paint)
+		fmt.Fprintf(w, "    rate          %s added, %s read, %s acknowledged\n", status.PerSecond(s.AddedRate), status.PerSecond(s.ReadRate), status.PerSecond(s.DoneRate))
+		writeGroup(w, s, group, paint)
+		writeLosses(w, s, paint)
 	}
 	dead := &s.DeadLetters
 	switch {
@@ -168,7 +102,7 @@ func (s *streamView) write(w io.Writer, group string, paint func(colour, string)
 	}
 }
 
-func (s *streamView) writeLosses(w io.Writer, paint func(colour, string) string) {
+func writeLosses(w io.Writer, s *status.Stream, paint func(colour, string) string) {
 	if s.TrimmedUnread+s.TrimmedPending+s.Doubtful == 0 {
 		return
 	}
@@ -176,7 +110,7 @@ func (s *streamView) writeLosses(w io.Writer, paint func(colour, string) string)
 		thousands(s.TrimmedUnread), thousands(s.TrimmedPending), thousands(s.Doubtful))
 }
 
-func (s *streamView) writeGroup(w io.Writer, name string, paint func(colour, string) string) {
+func writeGroup(w io.Writer, s *status.Stream, name string, paint func(colour, string) string) {
 	g := s.Group
 	if g == nil {
 		fmt.Fprintf(w, "    group         %s\n", paint(yellow, printable(name)+" does not exist"))
@@ -195,7 +129,7 @@ func (s *streamView) writeGroup(w io.Writer, name string, paint func(colour, str
 	}
 	fmt.Fprintf(w, "    group         %s: lag %s, pending %s\n", printable(name), lag, pending)
 	shown := slices.Clone(g.Consumers)
-	slices.SortStableFunc(shown, func(a, b consumerView) int { return cmp.Compare(b.Pending, a.Pending) })
+	slices.SortStableFunc(shown, func(a, b status.Consumer) int { return cmp.Compare(b.Pending, a.Pending) })
 	more := max(len(shown)-shownConsumers, 0)
 	shown = shown[:len(shown)-more]
 	width := 0
@@ -214,14 +148,9 @@ func (s *streamView) writeGroup(w io.Writer, name string, paint func(colour, str
 	}
 }
 
-func seconds(s float64) string { return age(inSeconds(s)) }
+func levelColour(l status.Level) colour { return [...]colour{green, yellow, yellow, red}[l] }
 
-func perSecond(rate *float64) string {
-	if rate == nil {
-		return "–"
-	}
-	return thousands(int64(math.Round(*rate))) + "/s"
-}
+func seconds(s float64) string { return age(format.Seconds(s)) }
 
 // fit cuts a view to so many columns and rows. What is cut off below is named in the last row.
 func fit(view string, cols, rows int) string {

@@ -14,6 +14,7 @@ import (
 
 	"processor/internal/servertest"
 	"processor/internal/stream"
+	"processor/internal/trace"
 )
 
 // fix is a payload of a device, with a fix time on 1 June 2025.
@@ -142,13 +143,13 @@ func TestTrace_WritesJSON(t *testing.T) {
 	require.Equal(t, ExitOK, got.code, got.err)
 	lines := strings.Split(strings.TrimSpace(got.out), "\n")
 	require.Len(t, lines, 2)
-	var row, searched answer
+	var row, searched trace.Answer
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &row))
 	require.NoError(t, json.Unmarshal([]byte(lines[1]), &searched))
 	require.Equal(t, []string{"row", r.stream, r.row, "row"}, []string{row.Kind, row.Stream, row.EntryID, row.Device})
 	require.Equal(t, time.Date(2025, 6, 1, 10, 3, 0, 0, time.UTC), *row.Fix)
 	require.NotNil(t, row.Committed)
-	require.Equal(t, kindSearched, searched.Kind)
+	require.Equal(t, trace.Searched, searched.Kind)
 	require.Equal(t, int64(5), searched.Length)
 }
 

@@ -203,6 +203,35 @@ func (i *Inspector) RowsOf(ctx context.Context, device string, first, last time.
 	return rows, nil
 }
 
+// Fix is where a device was.
+type Fix struct {
+	Timestamp           time.Time
+	Latitude, Longitude float64
+	Speed, Angle        float32
+}
+
+// TrackOf returns up to count fixes of a device with fix times from first to last, both included, the newest first.
+func (i *Inspector) TrackOf(ctx context.Context, device string, first, last time.Time, count int) ([]Fix, error) {
+	found, err := i.queries.TrackOfDevice(ctx, db.TrackOfDeviceParams{DeviceID: device, FirstTs: first, LastTs: last, Maximum: int32(count)})
+	if err != nil {
+		return nil, fmt.Errorf("look for the track of device %s: %w", device, explain(err))
+	}
+	fixes := make([]Fix, len(found))
+	for n, r := range found {
+		fixes[n] = Fix{r.Ts, r.Latitude, r.Longitude, r.Speed, r.Angle}
+	}
+	return fixes, nil
+}
+
+// EstimateRows returns about how many rows positions has outside the columnstore, by PostgreSQL's statistics.
+func (i *Inspector) EstimateRows(ctx context.Context) (int64, error) {
+	rows, err := i.queries.EstimateRows(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("estimate the rows of positions: %w", err)
+	}
+	return rows, nil
+}
+
 // Try writes the position by upsert in a transaction that it rolls back, and says what would
 // become of it: exactly one of the Result's counts is 1, or it holds one Rejection, or says that
 // the position would wait. An error means that the position could not be tried, and says nothing

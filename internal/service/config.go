@@ -145,6 +145,37 @@ func (c *Config) Resolve() error {
 	return checkConsumer(c.Consumer)
 }
 
+// Token is what a browser must know to use the console.
+type Token struct {
+	Value string `name:"token" env:"CONSOLE_TOKEN" placeholder:"TOKEN" help:"Token that browsers are asked for, of 16 to 256 bytes. Required if --addr is not on loopback. Other users of the machine can see it on a command line: use the variable or the file."`
+	File  string `name:"token-file" env:"CONSOLE_TOKEN_FILE" placeholder:"FILE" help:"File that holds the token, instead of --token."`
+}
+
+const minToken, maxToken = 16, 256
+
+// Resolve reads the file where one is named. Without either there is no token.
+func (t *Token) Resolve() error {
+	flag, env := "token", "CONSOLE_TOKEN"
+	t.Value = trimSecret(t.Value)
+	switch {
+	case t.Value != "" && t.File != "":
+		return &SettingError{flag, env, fmt.Errorf("set together with --%s-file (%s_FILE); one of the two is allowed", flag, env)}
+	case t.File != "":
+		content, err := readSecretOf(t.File, "the token")
+		if err != nil {
+			return &SettingError{flag + "-file", env + "_FILE", err}
+		}
+		flag, env, t.Value = flag+"-file", env+"_FILE", content
+	}
+	if n := len(t.Value); n > 0 && (n < minToken || n > maxToken) {
+		return &SettingError{flag, env, fmt.Errorf("has %d bytes; wanted: %d to %d, such as openssl rand -hex 16 prints", n, minToken, maxToken)}
+	}
+	return nil
+}
+
+// CheckAddress returns a *SettingError for an address that can never be bound.
+func CheckAddress(flag, env, address string) error { return checkAddress(flag, env, address) }
+
 // CheckStreams returns a *SettingError unless these are names of streams, at least one and each once.
 func CheckStreams(names ...string) error {
 	fault := func(err error) error {

@@ -16,11 +16,14 @@ const maxSecret = 64 << 10
 
 // readSecret returns the URL in a file, without byte-order mark, blank lines and white space around it. Its errors
 // name the file, the fix, and nothing of its content.
-func readSecret(path string) (string, error) {
+func readSecret(path string) (string, error) { return readSecretOf(path, "the URL") }
+
+// readSecretOf is readSecret for a file that holds something else.
+func readSecretOf(path, what string) (string, error) {
 	if strings.Contains(path, "://") { // not shown: it may hold a password
 		return "", errors.New("is a URL, not the name of a file that holds one; set the URL without _FILE, or name a file")
 	}
-	const wanted = "wanted: a file that holds the URL and nothing else"
+	wanted := "wanted: a file that holds " + what + " and nothing else"
 	file, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("%w; %s", err, wanted)

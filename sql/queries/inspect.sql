@@ -96,3 +96,27 @@ WHERE device_id = @device_id::text
   AND ts BETWEEN @first_ts::timestamptz AND @last_ts::timestamptz
 ORDER BY ts DESC
 LIMIT @maximum::integer;
+
+-- name: TrackOfDevice :many
+-- For the console's map: where a device was in a range of fix times, the newest first. Planned as RowsOfDevice.
+SELECT
+    ts,
+    latitude,
+    longitude,
+    speed,
+    angle
+FROM positions
+WHERE device_id = @device_id::text
+  AND ts BETWEEN @first_ts::timestamptz AND @last_ts::timestamptz
+ORDER BY ts DESC
+LIMIT @maximum::integer;
+
+-- name: EstimateRows :one
+-- For the console: about how many rows positions has, by PostgreSQL's statistics of the table and its chunks, which each
+-- session updates about once a second. It reads no row and takes no lock. Rows in the columnstore are in other tables and
+-- are not counted.
+SELECT
+    (coalesce(pg_stat_get_live_tuples(to_regclass('positions')), 0)
+        + coalesce(sum(pg_stat_get_live_tuples(h.inhrelid)), 0))::bigint AS live
+FROM pg_catalog.pg_inherits AS h
+WHERE h.inhparent = to_regclass('positions');

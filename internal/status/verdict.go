@@ -1,34 +1,38 @@
-package cli
+package status
 
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
+
+	"processor/internal/format"
 )
 
-// level is how well a stream is; a greater one is worse.
-type level int
+// Level is how well a stream is; a greater one is worse.
+type Level int
 
+// Levels.
 const (
-	levelOK level = iota
-	levelCatchingUp
-	levelWarning
-	levelCritical
+	OK Level = iota
+	CatchingUp
+	Warning
+	Critical
 )
 
 // String is what status prints.
-func (l level) String() string { return [...]string{"OK", "CATCHING UP", "WARNING", "CRITICAL"}[l] }
+func (l Level) String() string { return [...]string{"OK", "CATCHING UP", "WARNING", "CRITICAL"}[l] }
 
 // MarshalText implements encoding.TextMarshaler, for --json.
-func (l level) MarshalText() ([]byte, error) {
+func (l Level) MarshalText() ([]byte, error) {
 	return []byte(strings.ReplaceAll(strings.ToLower(l.String()), " ", "_")), nil
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (l *level) UnmarshalText(text []byte) error {
-	for *l = levelOK; *l <= levelCritical; *l++ {
+func (l *Level) UnmarshalText(text []byte) error {
+	for *l = OK; *l <= Critical; *l++ {
 		if known, _ := l.MarshalText(); string(known) == string(text) {
 			return nil
 		}
@@ -36,13 +40,9 @@ func (l *level) UnmarshalText(text []byte) error {
 	return errNotAllowed
 }
 
-func (l level) colour() colour {
-	return [...]colour{green, yellow, yellow, red}[l]
-}
-
-// verdictView is the judgement of one stream.
-type verdictView struct {
-	Level level  `json:"level"`
+// Verdict is the judgement of one stream.
+type Verdict struct {
+	Level Level  `json:"level"`
 	Text  string `json:"text"`
 }
 
@@ -85,29 +85,29 @@ const (
 
 // judgement collects what there is to say, and the worst level of it.
 type judgement struct {
-	level level
+	level Level
 	parts []string
 }
 
-func (j *judgement) say(l level, format string, args ...any) {
+func (j *judgement) say(l Level, text string, args ...any) {
 	j.level = max(j.level, l)
-	j.parts = append(j.parts, fmt.Sprintf(format, args...))
+	j.parts = append(j.parts, fmt.Sprintf(text, args...))
 }
 
 // judge makes a verdict. It is pure: the same figures have the same verdict.
-func judge(f figures) verdictView {
+func judge(f figures) Verdict {
 	var j judgement
 	switch {
 	case f.redis != "":
-		j.say(levelCritical, "state unknown (Redis: %s)", f.redis)
+		j.say(Critical, "state unknown (Redis: %s)", f.redis)
 	case !f.exists:
-		j.say(levelWarning, "stream does not exist: nothing was published, or REDIS_STREAM is wrong")
+		j.say(Warning, "stream does not exist: nothing was published, or REDIS_STREAM is wrong")
 	case !f.hasGroup:
-		l := levelWarning
+		l := Warning
 		if f.length > 0 {
-			l = levelCritical
+			l = Critical
 		}
-		j.say(l, "nobody reads this stream: group %s does not exist; %s waiting", f.group, entries(f.length))
+		j.say(l, "nobody reads this stream: group %s does not exist; %s waiting", f.group, format.Entries(f.length))
 	default:
 		j.flow(f)
 		j.behind(f)
@@ -115,9 +115,9 @@ func judge(f figures) verdictView {
 	}
 	j.losses(f)
 	if f.postgres != "" && !f.stalled() {
-		j.say(levelWarning, "rows unknown (PostgreSQL: %s)", f.postgres)
+		j.say(Warning, "rows unknown (PostgreSQL: %s)", f.postgres)
 	}
-	return verdictView{j.level, strings.Join(j.parts, "; ")}
+	return Verdict{j.level, strings.Join(j.parts, "; ")}
 }
 
 // waiting is how many entries are not acknowledged yet; at least so many where the lag is not known.
@@ -168,36 +168,36 @@ func (f *figures) far() bool {
 func (j *judgement) flow(f figures) {
 	switch {
 	case f.unattended():
-		l, who := levelWarning, "the group has no consumer"
+		l, who := Warning, "the group has no consumer"
 		if f.consumers > 0 {
-			who = "no consumer has asked for " + span(f.idle)
+			who = "no consumer has asked for " + format.Span(f.idle)
 		}
 		if f.waiting() > 0 {
-			l = levelCritical
+			l = Critical
 		}
 		j.say(l, "nobody reads this stream: %s", who)
 	case f.stalled():
 		what := "nothing is being stored"
 		switch {
 		case f.newestCommit != nil:
-			what = "no commits for " + span(*f.newestCommit)
+			what = "no commits for " + format.Span(*f.newestCommit)
 		case f.idle > normalDelay:
-			what += ", nor read for " + span(f.idle)
+			what += ", nor read for " + format.Span(f.idle)
 		}
 		if f.postgres != "" {
 			what += fmt.Sprintf(" (PostgreSQL: %s)", f.postgres)
 		}
-		j.say(levelCritical, "%s", what)
+		j.say(Critical, "%s", what)
 	case f.far() && f.read != nil && f.added != nil && f.lag != nil:
 		if gain := *f.read - *f.added; gain > 0 {
-			j.say(levelCatchingUp, "%s, done in %s", perSecond(f.read), span(inSeconds(float64(*f.lag)/gain)))
+			j.say(CatchingUp, "%s, done in %s", PerSecond(f.read), format.Span(format.Seconds(float64(*f.lag)/gain)))
 		} else {
-			j.say(levelWarning, "falling behind: %s added, %s read", perSecond(f.added), perSecond(f.read))
+			j.say(Warning, "falling behind: %s added, %s read", PerSecond(f.added), PerSecond(f.read))
 		}
 	case f.added != nil:
-		j.say(levelOK, "%s", perSecond(f.added))
+		j.say(OK, "%s", PerSecond(f.added))
 	default:
-		j.say(levelOK, "rate unknown")
+		j.say(OK, "rate unknown")
 	}
 }
 
@@ -205,22 +205,22 @@ func (j *judgement) flow(f figures) {
 func (j *judgement) behind(f figures) {
 	switch {
 	case f.lag == nil && f.oldestUnread != nil:
-		j.say(levelOK, "behind an unknown number of entries = %s", span(*f.oldestUnread))
+		j.say(OK, "behind an unknown number of entries = %s", format.Span(*f.oldestUnread))
 	case f.lag == nil:
-		j.say(levelOK, "nothing unread")
+		j.say(OK, "nothing unread")
 	case *f.lag == 0:
-		j.say(levelOK, "lag 0")
+		j.say(OK, "lag 0")
 	case f.oldestUnread != nil:
-		j.say(levelOK, "behind %s = %s", entries(*f.lag), span(*f.oldestUnread))
+		j.say(OK, "behind %s = %s", format.Entries(*f.lag), format.Span(*f.oldestUnread))
 	default:
-		j.say(levelOK, "behind %s", entries(*f.lag))
+		j.say(OK, "behind %s", format.Entries(*f.lag))
 	}
 	if f.trim == nil || *f.trim >= trimNear {
 		return
 	}
-	l, least := levelWarning, ""
+	l, least := Warning, ""
 	if *f.trim < trimCritical {
-		l = levelCritical
+		l = Critical
 	}
 	switch {
 	case *f.trim < time.Second:
@@ -229,49 +229,39 @@ func (j *judgement) behind(f figures) {
 	case f.trimAtLeast:
 		least = ", or later"
 	}
-	j.say(l, "Redis trims unread entries in %s%s", span(*f.trim), least)
+	j.say(l, "Redis trims unread entries in %s%s", format.Span(*f.trim), least)
 }
 
 func (j *judgement) pending(f figures) {
 	if f.stalled() && !f.far() && f.oldestPending != nil {
-		j.say(levelOK, "%s pending, the oldest added %s ago", entries(f.pending), span(*f.oldestPending))
+		j.say(OK, "%s pending, the oldest added %s ago", format.Entries(f.pending), format.Span(*f.oldestPending))
 		return
 	}
 	if f.oldestPending != nil && *f.oldestPending > pendingTooLong && !f.stalled() && !f.far() {
-		j.say(levelWarning, "the oldest of %s pending was added %s ago", entries(f.pending), span(*f.oldestPending))
+		j.say(Warning, "the oldest of %s pending was added %s ago", format.Entries(f.pending), format.Span(*f.oldestPending))
 	}
 }
 
 func (j *judgement) losses(f figures) {
 	if f.trimmedUnread > 0 {
-		j.say(levelCritical, "lost: %s trimmed unread", entries(f.trimmedUnread))
+		j.say(Critical, "lost: %s trimmed unread", format.Entries(f.trimmedUnread))
 	}
 	if f.trimmedPending > 0 {
-		j.say(levelCritical, "%s trimmed while pending, lost unless a worker holds them", entries(f.trimmedPending))
+		j.say(Critical, "%s trimmed while pending, lost unless a worker holds them", format.Entries(f.trimmedPending))
 	}
 	if f.doubtful > 0 {
-		j.say(levelWarning, "possibly lost: %s, since Redis's count of reads is not reliable", entries(f.doubtful))
+		j.say(Warning, "possibly lost: %s, since Redis's count of reads is not reliable", format.Entries(f.doubtful))
 	}
 }
 
 func positive(rate *float64) bool { return rate != nil && *rate > 0 }
 
-func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// span rounds a duration to whole seconds, or to milliseconds where it is shorter than one.
-func span(d time.Duration) string {
-	if d >= time.Second {
-		d = d.Round(time.Second)
+// PerSecond is "1,234/s", or a dash where the rate is not known.
+func PerSecond(rate *float64) string {
+	if rate == nil {
+		return "–"
 	}
-	return age(d)
-}
-
-// entries is "1 entry", "446,889 entries".
-func entries(n int64) string {
-	if n == 1 {
-		return "1 entry"
-	}
-	return thousands(n) + " entries"
+	return format.Thousands(int64(math.Round(*rate))) + "/s"
 }
 
 // forecastTrim returns when trimming reaches unread entries, from two looks at a stream that took so long:
@@ -281,10 +271,10 @@ func forecastTrim(length int64, lag *int64, trimmedBefore, trimmedNow int64, add
 	if lag == nil || added == nil || read == nil || trimmedNow <= 0 || *added <= *read || float64(*lag) < 2**added {
 		return nil, false
 	}
-	return new(inSeconds(float64(max(length-*lag, 0)) / (*added - *read))), trimmedNow <= trimmedBefore
+	return new(format.Seconds(float64(max(length-*lag, 0)) / (*added - *read))), trimmedNow <= trimmedBefore
 }
 
 // worstFirst orders streams by their verdicts; of equal ones the order of the flag stays.
-func worstFirst(streams []streamView) {
-	slices.SortStableFunc(streams, func(a, b streamView) int { return cmp.Compare(b.Verdict.Level, a.Verdict.Level) })
+func worstFirst(streams []Stream) {
+	slices.SortStableFunc(streams, func(a, b Stream) int { return cmp.Compare(b.Verdict.Level, a.Verdict.Level) })
 }

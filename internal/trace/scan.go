@@ -1,4 +1,4 @@
-package cli
+package trace
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 )
 
 // deviceOn searches a stream and its dead letters for positions of a device. It returns how far it looked.
-func (t *tracer) deviceOn(ctx context.Context, name, device string, want fixes, told map[int64]bool) (answer, error) {
-	searched := answer{Kind: kindSearched, Stream: name, Device: device}
-	info, err := stream.Inspect(ctx, t.client, name, t.Group)
+func (t *Search) deviceOn(ctx context.Context, name, device string, want fixes, told map[int64]bool) (Answer, error) {
+	searched := Answer{Kind: Searched, Stream: name, Device: device}
+	info, err := stream.Inspect(ctx, t.Client, name, t.Group)
 	if err != nil {
 		return searched, err
 	}
@@ -42,10 +42,10 @@ func (t *tracer) deviceOn(ctx context.Context, name, device string, want fixes, 
 }
 
 // walk calls visit with entries of a stream until that reports false, or t.Scan of them were read.
-func (t *tracer) walk(ctx context.Context, name string, from, to stream.ID, searched *answer, visit func(*stream.Entry) (bool, error)) error {
+func (t *Search) walk(ctx context.Context, name string, from, to stream.ID, searched *Answer, visit func(*stream.Entry) (bool, error)) error {
 	backward := from.Compare(to) > 0
 	for searched.Entries < int64(t.Scan) {
-		page, err := stream.Page(ctx, t.client, name, from, to)
+		page, err := stream.Page(ctx, t.Client, name, from, to)
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -72,7 +72,7 @@ func (t *tracer) walk(ctx context.Context, name string, from, to stream.ID, sear
 
 // matches reports whether an entry is of the device and time, and its fix time. Where a payload cannot be decoded, the
 // time at which it was added stands for that.
-func (t *tracer) matches(e *stream.Entry, device string, want fixes) (time.Time, bool) {
+func (t *Search) matches(e *stream.Entry, device string, want fixes) (time.Time, bool) {
 	t.decoder.Reset()
 	p, err := t.decoder.Decode(e.Payload)
 	if err == nil {
@@ -89,7 +89,7 @@ func (t *tracer) matches(e *stream.Entry, device string, want fixes) (time.Time,
 }
 
 // fixOf is the fix time of a dead letter, or when its entry was added.
-func (t *tracer) fixOf(l *deadletter.Letter) time.Time {
+func (t *Search) fixOf(l *deadletter.Letter) time.Time {
 	t.decoder.Reset()
 	if p, err := t.decoder.Decode(l.Payload()); err == nil {
 		return p.Timestamp
@@ -97,12 +97,12 @@ func (t *tracer) fixOf(l *deadletter.Letter) time.Time {
 	if id, err := stream.ParseID(l.SourceID); err == nil {
 		return id.Time()
 	}
-	return timeOf(l)
+	return l.At()
 }
 
 // lettersOf answers with the dead letter of an entry, or with the one that has the id.
-func (t *tracer) lettersOf(ctx context.Context, name string, id stream.ID) (searched, total int64, err error) {
-	known, isKnown, err := stream.LetterOf(ctx, t.client, name, id)
+func (t *Search) lettersOf(ctx context.Context, name string, id stream.ID) (searched, total int64, err error) {
+	known, isKnown, err := stream.LetterOf(ctx, t.Client, name, id)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -113,7 +113,7 @@ func (t *tracer) lettersOf(ctx context.Context, name string, id stream.ID) (sear
 	text := id.String()
 	said := false
 	for _, at := range ids {
-		found, err := stream.DeadLetters(ctx, t.client, name, at, at)
+		found, err := stream.DeadLetters(ctx, t.Client, name, at, at)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -128,7 +128,7 @@ func (t *tracer) lettersOf(ctx context.Context, name string, id stream.ID) (sear
 		}
 	}
 	if said {
-		total, err := t.client.XLen(ctx, stream.DeadKey(name)).Result()
+		total, err := t.Client.XLen(ctx, stream.DeadKey(name)).Result()
 		return 1, total, err
 	}
 	return t.letters(ctx, name, func(l *deadletter.Letter) (bool, bool) { return l.SourceID == text, l.SourceID == text })
@@ -136,14 +136,14 @@ func (t *tracer) lettersOf(ctx context.Context, name string, id stream.ID) (sear
 
 // letters answers with the dead letters that match, the newest first, and returns how many of how many it looked at. match
 // reports whether a letter is one, and whether that is enough.
-func (t *tracer) letters(ctx context.Context, name string, match func(*deadletter.Letter) (is, enough bool)) (searched, total int64, err error) {
-	total, err = t.client.XLen(ctx, stream.DeadKey(name)).Result()
+func (t *Search) letters(ctx context.Context, name string, match func(*deadletter.Letter) (is, enough bool)) (searched, total int64, err error) {
+	total, err = t.Client.XLen(ctx, stream.DeadKey(name)).Result()
 	if err != nil || total == 0 {
 		return 0, total, err
 	}
 	answers := 0
 	for from := stream.MaxID(); searched < int64(t.Scan); {
-		page, err := stream.DeadLetters(ctx, t.client, name, from, stream.ID{})
+		page, err := stream.DeadLetters(ctx, t.Client, name, from, stream.ID{})
 		if err != nil || len(page) == 0 {
 			return searched, total, err
 		}
