@@ -55,6 +55,33 @@ func (q *Queries) EstimateRows(ctx context.Context) (int64, error) {
 	return live, err
 }
 
+const inspectAnyDevice = `-- name: InspectAnyDevice :many
+SELECT device_id
+FROM positions
+LIMIT 1
+`
+
+// The device of any row, for a row that is tried: a foreign key may allow known devices only.
+func (q *Queries) InspectAnyDevice(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, inspectAnyDevice)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var device_id string
+		if err := rows.Scan(&device_id); err != nil {
+			return nil, err
+		}
+		items = append(items, device_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const inspectBackend = `-- name: InspectBackend :one
 SELECT pg_backend_pid()::integer AS pid
 `
@@ -127,6 +154,238 @@ func (q *Queries) InspectClock(ctx context.Context) (time.Time, error) {
 	var now time.Time
 	err := row.Scan(&now)
 	return now, err
+}
+
+const inspectColumnstore = `-- name: InspectColumnstore :one
+SELECT EXISTS (
+    SELECT
+    FROM timescaledb_information.hypertables
+    WHERE hypertable_schema = $1::text
+      AND hypertable_name = 'positions'
+      AND compression_enabled
+) AS enabled
+`
+
+// Whether the hypertable has the columnstore enabled. Only where the database has TimescaleDB.
+func (q *Queries) InspectColumnstore(ctx context.Context, schemaName string) (bool, error) {
+	row := q.db.QueryRow(ctx, inspectColumnstore, schemaName)
+	var enabled bool
+	err := row.Scan(&enabled)
+	return enabled, err
+}
+
+const inspectDisk = `-- name: InspectDisk :one
+SELECT
+    coalesce(s.slot_name::text, '')::text AS slot,
+    coalesce(s.active, FALSE)::boolean AS slot_active,
+    coalesce(s.retained, 0)::bigint AS slot_retained,
+    (current_setting('archive_mode') <> 'off' AND a.last_failed_time IS NOT NULL
+        AND (a.last_archived_time IS NULL OR a.last_failed_time > a.last_archived_time))::boolean AS archive_failing,
+    coalesce(a.failed_count, 0)::bigint AS archive_failures,
+    pg_database_size(current_database())::bigint AS database_size
+FROM pg_catalog.pg_stat_archiver AS a
+LEFT JOIN LATERAL (
+    SELECT
+        slot_name,
+        active,
+        pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) AS retained
+    FROM pg_catalog.pg_replication_slots
+    WHERE restart_lsn IS NOT NULL
+      AND NOT pg_is_in_recovery()
+    ORDER BY retained DESC
+    LIMIT 1
+) AS s ON TRUE
+`
+
+type InspectDiskRow struct {
+	Slot            string
+	SlotActive      bool
+	SlotRetained    int64
+	ArchiveFailing  bool
+	ArchiveFailures int64
+	DatabaseSize    int64
+}
+
+// What fills the disk of a server: WAL that a replication slot or a failing archive_command keeps.
+//
+//	slot       the slot that keeps the most WAL, and how many bytes; nothing on a standby
+//	archive_failing   the last attempt to archive failed
+func (q *Queries) InspectDisk(ctx context.Context) (InspectDiskRow, error) {
+	row := q.db.QueryRow(ctx, inspectDisk)
+	var i InspectDiskRow
+	err := row.Scan(
+		&i.Slot,
+		&i.SlotActive,
+		&i.SlotRetained,
+		&i.ArchiveFailing,
+		&i.ArchiveFailures,
+		&i.DatabaseSize,
+	)
+	return i, err
+}
+
+const inspectJobs = `-- name: InspectJobs :many
+SELECT
+    j.job_id::integer AS id,
+    j.proc_name::text AS name,
+    j.scheduled::boolean AS scheduled,
+    extract(epoch FROM j.schedule_interval)::float8 AS every,
+    coalesce(j.config ->> 'compress_after', '')::text AS after,
+    coalesce(now() - (j.config ->> 'compress_after')::interval - interval '1 day' - 2 * j.schedule_interval, now())::timestamptz AS due_before,
+    coalesce(s.last_run_status, '')::text AS last_run,
+    coalesce(s.job_status, '')::text AS status,
+    coalesce(s.total_runs, 0)::bigint AS runs,
+    coalesce(s.total_failures, 0)::bigint AS failures,
+    coalesce(extract(epoch FROM clock_timestamp() - nullif(s.last_successful_finish, '-infinity')), -1)::float8 AS since_success,
+    coalesce(extract(epoch FROM clock_timestamp() - nullif(nullif(s.next_start, '-infinity'), 'infinity')), 0)::float8 AS overdue
+FROM timescaledb_information.jobs AS j
+LEFT JOIN timescaledb_information.job_stats AS s ON s.job_id = j.job_id
+WHERE j.hypertable_schema = $1::text
+  AND j.hypertable_name = 'positions'
+ORDER BY j.job_id
+`
+
+type InspectJobsRow struct {
+	ID           int32
+	Name         string
+	Scheduled    bool
+	Every        float64
+	After        string
+	DueBefore    time.Time
+	LastRun      string
+	Status       string
+	Runs         int64
+	Failures     int64
+	SinceSuccess float64
+	Overdue      float64
+}
+
+// The background jobs of TimescaleDB for positions: its columnstore policy, and what others added. Only where the
+// database has TimescaleDB. A job that never ran has no statistics. Times are in seconds.
+//
+//	after     the age at which the columnstore policy compresses a chunk; empty for other jobs
+//	due_before   what ends before that should be compressed: the policy's age ago, and a day and two intervals more
+//	overdue   how long ago the next run should have begun; not above 0 where it is yet to come
+func (q *Queries) InspectJobs(ctx context.Context, schemaName string) ([]InspectJobsRow, error) {
+	rows, err := q.db.Query(ctx, inspectJobs, schemaName)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []InspectJobsRow
+	for rows.Next() {
+		var i InspectJobsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Scheduled,
+			&i.Every,
+			&i.After,
+			&i.DueBefore,
+			&i.LastRun,
+			&i.Status,
+			&i.Runs,
+			&i.Failures,
+			&i.SinceSuccess,
+			&i.Overdue,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const inspectNewestChunks = `-- name: InspectNewestChunks :one
+SELECT
+    coalesce(max(pg_total_relation_size(c.oid)), 0)::bigint AS chunk,
+    coalesce(max(pg_indexes_size(c.oid)), 0)::bigint AS indexes,
+    pg_size_bytes(current_setting('shared_buffers'))::bigint AS shared_buffers,
+    pg_size_bytes(current_setting('effective_cache_size'))::bigint AS cache
+FROM (
+    SELECT h.inhrelid::oid AS oid
+    FROM pg_catalog.pg_inherits AS h
+    WHERE h.inhparent = to_regclass('positions')
+    ORDER BY h.inhrelid DESC
+    LIMIT 8
+) AS c
+`
+
+type InspectNewestChunksRow struct {
+	Chunk         int64
+	Indexes       int64
+	SharedBuffers int64
+	Cache         int64
+}
+
+// How large a chunk that is written to becomes, among the eight that were created last, against the server's memory.
+// Sizes are those of table, TOAST and indexes together, and of the indexes alone. Chunks that are compressed by now are
+// small and do not count. Sizes and settings are in bytes.
+func (q *Queries) InspectNewestChunks(ctx context.Context) (InspectNewestChunksRow, error) {
+	row := q.db.QueryRow(ctx, inspectNewestChunks)
+	var i InspectNewestChunksRow
+	err := row.Scan(
+		&i.Chunk,
+		&i.Indexes,
+		&i.SharedBuffers,
+		&i.Cache,
+	)
+	return i, err
+}
+
+const inspectOverdueChunks = `-- name: InspectOverdueChunks :one
+SELECT count(*) AS chunks
+FROM timescaledb_information.chunks
+WHERE hypertable_schema = $1::text
+  AND hypertable_name = 'positions'
+  AND NOT is_compressed
+  AND range_end < $2::timestamptz
+`
+
+type InspectOverdueChunksParams struct {
+	SchemaName string
+	Before     time.Time
+}
+
+// Chunks that end before a time and are not compressed.
+func (q *Queries) InspectOverdueChunks(ctx context.Context, arg InspectOverdueChunksParams) (int64, error) {
+	row := q.db.QueryRow(ctx, inspectOverdueChunks, arg.SchemaName, arg.Before)
+	var chunks int64
+	err := row.Scan(&chunks)
+	return chunks, err
+}
+
+const inspectRole = `-- name: InspectRole :one
+SELECT
+    coalesce((SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user), FALSE)::boolean AS superuser,
+    coalesce(pg_has_role(c.relowner, 'USAGE'), FALSE)::boolean AS owner,
+    coalesce(has_table_privilege(c.oid, 'DELETE'), FALSE)::boolean AS can_delete,
+    coalesce(has_table_privilege(c.oid, 'TRUNCATE'), FALSE)::boolean AS can_truncate
+FROM (SELECT to_regclass('positions')::oid AS oid) AS named
+LEFT JOIN pg_catalog.pg_class AS c ON c.oid = named.oid
+`
+
+type InspectRoleRow struct {
+	Superuser   bool
+	Owner       bool
+	CanDelete   bool
+	CanTruncate bool
+}
+
+// What the role of this session may do beyond storing positions.
+func (q *Queries) InspectRole(ctx context.Context) (InspectRoleRow, error) {
+	row := q.db.QueryRow(ctx, inspectRole)
+	var i InspectRoleRow
+	err := row.Scan(
+		&i.Superuser,
+		&i.Owner,
+		&i.CanDelete,
+		&i.CanTruncate,
+	)
+	return i, err
 }
 
 const inspectServer = `-- name: InspectServer :one

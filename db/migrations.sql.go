@@ -9,22 +9,142 @@ import (
 	"context"
 )
 
-const lockMigrations = `-- name: LockMigrations :exec
+const blockersOf = `-- name: BlockersOf :many
+SELECT DISTINCT unnest(pg_blocking_pids(w.pid))::integer AS pid
+FROM pg_catalog.pg_stat_activity AS w
+WHERE w.application_name = $1::text
+`
 
-SELECT pg_advisory_lock($1::bigint)
+// The sessions that hold what the sessions with an application name wait for. Pid 0 is a prepared transaction.
+func (q *Queries) BlockersOf(ctx context.Context, applicationName string) ([]int32, error) {
+	rows, err := q.db.Query(ctx, blockersOf, applicationName)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int32
+	for rows.Next() {
+		var pid int32
+		if err := rows.Scan(&pid); err != nil {
+			return nil, err
+		}
+		items = append(items, pid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const describeSession = `-- name: DescribeSession :many
+SELECT
+    pid::integer AS pid,
+    coalesce(usename::text, '')::text AS role,
+    coalesce(application_name, '')::text AS application,
+    coalesce(host(client_addr), '')::text AS address,
+    coalesce(state, '')::text AS state,
+    coalesce(backend_type, '')::text AS kind,
+    coalesce(extract(epoch FROM clock_timestamp() - xact_start), -1)::float8 AS transaction_age,
+    coalesce(extract(epoch FROM clock_timestamp() - query_start), -1)::float8 AS query_age
+FROM pg_catalog.pg_stat_activity
+WHERE pid = $1::integer
+`
+
+type DescribeSessionRow struct {
+	Pid            int32
+	Role           string
+	Application    string
+	Address        string
+	State          string
+	Kind           string
+	TransactionAge float64
+	QueryAge       float64
+}
+
+// What is known of a session; none where it has ended. A role without pg_read_all_stats sees the state and the
+// times of its own role's sessions only. Ages are in seconds, -1 where they are not known. Not the query's text:
+// it may hold values of rows.
+func (q *Queries) DescribeSession(ctx context.Context, pid int32) ([]DescribeSessionRow, error) {
+	rows, err := q.db.Query(ctx, describeSession, pid)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DescribeSessionRow
+	for rows.Next() {
+		var i DescribeSessionRow
+		if err := rows.Scan(
+			&i.Pid,
+			&i.Role,
+			&i.Application,
+			&i.Address,
+			&i.State,
+			&i.Kind,
+			&i.TransactionAge,
+			&i.QueryAge,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const migrationHolder = `-- name: MigrationHolder :many
+SELECT a.pid::integer AS pid
+FROM pg_catalog.pg_locks AS l
+JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'advisory'
+  AND l.granted
+  AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND l.classid = ($1::bigint >> 32)::bigint::oid
+  AND l.objid = ($1::bigint & 4294967295)::bigint::oid
+`
+
+// The sessions that hold the advisory lock in this database. PostgreSQL splits its key into two columns.
+func (q *Queries) MigrationHolder(ctx context.Context, key int64) ([]int32, error) {
+	rows, err := q.db.Query(ctx, migrationHolder, key)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int32
+	for rows.Next() {
+		var pid int32
+		if err := rows.Scan(&pid); err != nil {
+			return nil, err
+		}
+		items = append(items, pid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const tryLockMigrations = `-- name: TryLockMigrations :one
+SELECT pg_try_advisory_lock($1::bigint) AS locked
+`
+
+// Does not wait: the caller can then say who holds the lock.
+func (q *Queries) TryLockMigrations(ctx context.Context, key int64) (bool, error) {
+	row := q.db.QueryRow(ctx, tryLockMigrations, key)
+	var locked bool
+	err := row.Scan(&locked)
+	return locked, err
+}
+
+const unlockMigrations = `-- name: UnlockMigrations :exec
+
+SELECT pg_advisory_unlock($1::bigint)
 `
 
 // One migration at a time, however many deploy jobs start at once. Session locks, so they need
 // a connection of their own and no PgBouncer in transaction mode.
-func (q *Queries) LockMigrations(ctx context.Context, key int64) error {
-	_, err := q.db.Exec(ctx, lockMigrations, key)
-	return err
-}
-
-const unlockMigrations = `-- name: UnlockMigrations :exec
-SELECT pg_advisory_unlock($1::bigint)
-`
-
 func (q *Queries) UnlockMigrations(ctx context.Context, key int64) error {
 	_, err := q.db.Exec(ctx, unlockMigrations, key)
 	return err

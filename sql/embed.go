@@ -18,3 +18,8 @@ var Copy string
 //
 //go:embed readings.sql
 var Readings string
+
+// Grant is hints/grant.sql, which is never run: it is printed for the person who may.
+//
+//go:embed hints/grant.sql
+var Grant string

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"processor/internal/doctor"
 	"processor/internal/observe"
 	"processor/internal/service"
 	"processor/internal/stream"
@@ -31,6 +32,8 @@ type Streams struct {
 
 // commands is the whole command line.
 type commands struct {
+	ShowVersion versionFlag `name:"version" help:"Print the version."`
+
 	Run     runCmd     `cmd:"" default:"withargs" help:"Store positions from Redis in PostgreSQL until SIGTERM (the default command)."`
 	Migrate migrateCmd `cmd:"" help:"Apply, revert or list the migrations of the database."`
 	Publish publishCmd `cmd:"" help:"Write a simulated fleet's positions to a stream, as tcp-ingestion would."`
@@ -42,6 +45,7 @@ type commands struct {
 	Doctor  doctorCmd  `cmd:"" help:"Check servers, versions, settings and rights, and name the fix for each problem."`
 	Bench   benchCmd   `cmd:"" help:"Measure the pipeline against the database's own limit."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+	Help    helpCmd    `cmd:"" help:"Show the flags of a command with examples, as --help does."`
 
 	Completion completionCmd `cmd:"" help:"Print the shell code that completes this program's command lines."`
 }
@@ -66,17 +70,26 @@ func Main(ctx context.Context, args []string, build observe.BuildInfo, out Strea
 	if answerShell(parser, func(code int) { exit = code }); exit >= 0 {
 		return exit
 	}
-	parsed, err := parser.Parse(args)
-	if exit >= 0 { // --help has been printed
-		return exit
-	}
-	if err != nil {
-		if slices.ContainsFunc(args, cutURL) {
-			err = errors.New("a URL on the command line is not readable; in quotes it stays one argument")
+	args = asHelp(args)
+	unknown := misspelt(parser.Model, args)
+	if unknown == nil {
+		parsed, err := parser.Parse(args)
+		switch {
+		case exit >= 0: // --help or --version has been printed
+			return exit
+		case err == nil:
+			return run(parsed, out)
 		}
-		fail(out, err)
-		return ExitUsage
+		unknown = err
 	}
+	if slices.ContainsFunc(args, cutURL) {
+		unknown = errors.New("a URL on the command line is not readable; in quotes it stays one argument")
+	}
+	fail(out, unknown)
+	return ExitUsage
+}
+
+func run(parsed *kong.Context, out Streams) int {
 	if err := parsed.Run(); err != nil {
 		return fail(out, err)
 	}
@@ -100,6 +113,10 @@ func fail(out Streams, err error) int {
 		fmt.Fprintf(out.Err, "processor: %s\n", printable(err.Error()))
 		return ExitUsage
 	}
-	fmt.Fprintf(out.Err, "processor: %s\n", printable(observe.Scrub(err.Error()))) // pgx puts each address on a separate line
+	text := err.Error()
+	if hint := doctor.Hint(err); hint != "" {
+		text += ". Fix: " + hint
+	}
+	fmt.Fprintf(out.Err, "processor: %s\n", printable(observe.Scrub(text)))
 	return ExitFailure
 }

@@ -19,15 +19,31 @@ type doctorCmd struct {
 	Streams []string `name:"redis-stream" env:"REDIS_STREAM" default:"telemetry:t" placeholder:"NAME" group:"Redis:" help:"Streams to check, separated by commas (default: ${default})."`
 	Group   string   `name:"redis-group" env:"REDIS_GROUP" default:"processor" placeholder:"NAME" group:"Redis:" help:"Consumer group (default: ${default})."`
 
-	JSON bool `name:"json" env:"DOCTOR_JSON" help:"Print one JSON object per line."`
+	As   expected `name:"as" env:"DOCTOR_AS" placeholder:"USER" help:"Expect the rights of this user: worker or operator, as in docs/redis-users.md. Checks that the worker may not make are then skipped, and each right that the user needs is checked."`
+	JSON bool     `name:"json" env:"DOCTOR_JSON" help:"Print one JSON object per line."`
+}
+
+// expected is the user whose rights are expected.
+type expected struct{ doctor.User }
+
+func userNames() []string { return []string{string(doctor.Worker), string(doctor.Operator)} }
+
+func parseUser(text string) (expected, error) {
+	if !slices.Contains(userNames(), text) {
+		return expected{}, errNotAllowed
+	}
+	return expected{doctor.User(text)}, nil
 }
 
 // Help is called by kong.
 func (c *doctorCmd) Help() string {
-	return `Prints one line per check: ok, warning or failed, what was found, and the fix. It changes nothing. Exit code 1: a check failed.
+	return `Prints one line per check: ok, warning, failed or skipped, what was found, and the fix. It changes nothing: one row is written and
+rolled back, and commands that would change Redis are queued and discarded. Exit code 1: a check failed.
 
 Examples:
   processor doctor --redis-url redis://redis:6379/0 --database-url postgres://processor@db/telemetry
+  processor doctor --as worker      # with the worker's URLs
+  processor doctor --as operator    # with the operator's, which may check everything
   processor doctor --json | jq 'select(.state == "failed")'`
 }
 
@@ -51,11 +67,11 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 	}
 	defer client.Close()
 	unasked := doctor.Transport(c.Redis.URL, c.Database.URL)
-	findings := append(slices.Clone(unasked), doctor.Redis(ctx, client, c.Streams, c.Group)...)
+	findings := append(slices.Clone(unasked), doctor.Redis(ctx, client, c.Streams, c.Group, c.As.User)...)
 
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	findings = append(findings, doctor.Postgres(asking, c.Database.URL)...)
+	findings = append(findings, doctor.Postgres(asking, c.Database.URL, doctor.Scope{As: c.As.User})...)
 	interrupted := ctx.Err() != nil
 	if interrupted {
 		findings = unasked // the others would blame the servers
@@ -87,7 +103,7 @@ func (c *doctorCmd) Run(ctx context.Context, out Streams) error {
 }
 
 func printFinding(w io.Writer, f doctor.Finding) error {
-	colours := map[doctor.State]colour{doctor.OK: green, doctor.Warning: yellow, doctor.Failed: red}
+	colours := map[doctor.State]colour{doctor.OK: green, doctor.Warning: yellow, doctor.Failed: red, doctor.Skipped: green}
 	line := fmt.Sprintf("%s  %-8s  %s: %s", paint(w, colours[f.State], fmt.Sprintf("%-7s", f.State)), f.Server, printable(f.Check), printable(f.Detail))
 	if f.Hint != "" {
 		line += ". Fix: " + printable(f.Hint)

@@ -110,6 +110,7 @@ func badValues() map[string]badValue {
 		"log-level":         {[]string{"", "loud", "INFO", "info+1", "4"}, "one of debug, info, warn, error", false},
 		"reason":            {[]string{"", "bad_luck", "not_json,,not_json"}, "one or several of not_json, missing_key, ", false},
 		"device":            {[]string{"", "a,,b"}, "device ids separated by commas", false},
+		"as":                {[]string{"", "root", "worker,operator"}, "one of worker, operator", false},
 		"by":                {[]string{"", "day", "reason,device"}, "one of reason, device, hour", false},
 		"at":                {[]string{"", "10:03", "2025-06-01", "2025-06-01T12:00:00"}, "a time such as 2025-06-01T12:00:00Z", false},
 		"redis-consumer":    {[]string{" ", "a b", "a\u202e"}, "wanted: processor-1", true}, // empty, it is the host's name

@@ -27,6 +27,7 @@ func mappers() []kong.Option {
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), number("a duration such as 250ms, 5s or 1m30s", time.ParseDuration)),
 		kong.KindMapper(reflect.Bool, boolMapper{}),
 		kong.TypeMapper(reflect.TypeFor[groupBy](), one("one of "+strings.Join(groupNames(), ", "), parseGroupBy)),
+		kong.TypeMapper(reflect.TypeFor[expected](), one("one of "+strings.Join(userNames(), ", "), parseUser)),
 		kong.TypeMapper(reflect.TypeFor[instant](), one("a time such as "+exampleTime, parseInstant)),
 		kong.TypeMapper(reflect.TypeFor[slog.Level](), one("one of "+strings.Join(levelNames(), ", "), parseLevel)),
 		kong.TypeMapper(reflect.TypeFor[letterID](), one("an id such as 1764036553000-0", parseLetterID)),

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"processor/internal/schema"
 	"processor/internal/service"
@@ -17,6 +19,41 @@ type migrateCmd struct {
 
 type migrateUpCmd struct {
 	service.Database `group:"Database:"`
+	migrateLocks     `group:"Locks:"`
+}
+
+// migrateLocks are the settings of waiting for locks.
+type migrateLocks struct {
+	LockTimeout time.Duration `env:"MIGRATE_LOCK_TIMEOUT" default:"5s" range:"0s..1h" placeholder:"DURATION" help:"Timeout of one wait for a lock on a table: others queue behind it meanwhile; 0 waits without a limit (default: ${default})."`
+	LockRetries int           `env:"MIGRATE_LOCK_RETRIES" default:"10" range:"0..1000000" placeholder:"N" help:"Further attempts to lock, each after a pause of --lock-timeout (default: ${default})."`
+}
+
+// migrator prints who is in the way as soon as that is known.
+func (l migrateLocks) migrator(out Streams) *schema.Migrator {
+	return &schema.Migrator{LockTimeout: l.LockTimeout, Retries: l.LockRetries, OnBlocked: func(blockers []schema.Blocker) {
+		for _, b := range blockers {
+			fmt.Fprintf(out.Err, "processor: waiting for a lock that is held by %s\n", printable(b.String()))
+		}
+	}}
+}
+
+// explainMigrate adds the fix to an error that a person must act on.
+func explainMigrate(err error, databaseURL string) error {
+	var locked *schema.LockedError
+	switch {
+	case errors.As(err, &locked) && len(locked.Blockers) > 0 && locked.Blockers[0].PID != 0:
+		return fmt.Errorf("%w. Fix: end that session with pg_terminate_backend(%d), or raise --lock-retries", err, locked.Blockers[0].PID)
+	case errors.As(err, &locked):
+		return fmt.Errorf("%w. Fix: raise --lock-retries, or migrate at a quieter time", err)
+	}
+	config, parseErr := schema.Config(databaseURL)
+	if parseErr != nil {
+		return err
+	}
+	if hint := schema.MigrateHint(err, config.ConnConfig.User); hint != "" {
+		return fmt.Errorf("%w. Fix: %s", err, hint)
+	}
+	return err
 }
 
 // Help is called by kong.
@@ -32,14 +69,15 @@ func (c *migrateUpCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	if err := schema.MigrateUp(ctx, c.URL); err != nil {
-		return err
+	if err := c.migrator(out).Up(ctx, c.URL); err != nil {
+		return explainMigrate(err, c.URL)
 	}
 	return printMigrations(ctx, c.URL, out.Out)
 }
 
 type migrateDownCmd struct {
 	service.Database `group:"Database:"`
+	migrateLocks     `group:"Locks:"`
 }
 
 // Help is called by kong.
@@ -55,8 +93,8 @@ func (c *migrateDownCmd) Run(ctx context.Context, out Streams) error {
 	if err := c.Resolve(); err != nil {
 		return err
 	}
-	if err := schema.MigrateDown(ctx, c.URL); err != nil {
-		return err
+	if err := c.migrator(out).Down(ctx, c.URL); err != nil {
+		return explainMigrate(err, c.URL)
 	}
 	_, err := listMigrations(ctx, c.URL, out.Out)
 	return err
@@ -96,7 +134,7 @@ func printMigrations(ctx context.Context, url string, w io.Writer) error {
 func listMigrations(ctx context.Context, url string, w io.Writer) (pending int, err error) {
 	migrations, err := schema.Migrations(ctx, url)
 	if err != nil {
-		return 0, err
+		return 0, explainMigrate(err, url)
 	}
 	for _, m := range migrations {
 		mark := "X"

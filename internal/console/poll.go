@@ -120,8 +120,8 @@ func (p *poll) findings(ctx context.Context) []doctor.Finding {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	found := doctor.Transport(p.config.RedisURL, p.config.DatabaseURL)
-	found = append(found, doctor.Redis(ctx, p.client, p.config.Streams, p.config.Group)...)
-	found = append(found, doctor.Postgres(ctx, p.config.DatabaseURL)...)
+	found = append(found, doctor.Redis(ctx, p.client, p.config.Streams, p.config.Group, "")...)
+	found = append(found, doctor.Postgres(ctx, p.config.DatabaseURL, doctor.Scope{ReadOnly: true})...)
 	for i := range found {
 		found[i].Detail, found[i].Hint = observe.Scrub(found[i].Detail), observe.Scrub(found[i].Hint)
 	}

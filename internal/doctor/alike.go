@@ -6,9 +6,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode"
 
 	"github.com/redis/go-redis/v9"
+
+	"processor/internal/alike"
 )
 
 const (
@@ -19,9 +20,9 @@ const (
 	maxAlike = 5
 )
 
-// alike lists the streams with entries whose names look like name, as the end of a sentence; nothing
+// namesLike lists the streams with entries whose names look like name, as the end of a sentence; nothing
 // where there are none, or where the user may not SCAN.
-func alike(ctx context.Context, client redis.UniversalClient, name string) string {
+func namesLike(ctx context.Context, client redis.UniversalClient, name string) string {
 	var mu sync.Mutex
 	var found []string
 	search := func(ctx context.Context, node *redis.Client) error {
@@ -71,47 +72,7 @@ func similarStreams(ctx context.Context, node *redis.Client, name string) (found
 	return found, nil
 }
 
-// similar reports whether one name may be a slip of the other: they differ in case, white space or
-// punctuation, in one or two characters, or one is the beginning or the end of the other.
+// similar reports whether one name may be a slip of the other. A dead-letter stream is no slip of its stream.
 func similar(a, b string) bool {
-	a, b = plain(a), plain(b)
-	if a == "" || b == "" || strings.HasSuffix(a, "dead") != strings.HasSuffix(b, "dead") {
-		return a == b
-	}
-	shorter := min(len(a), len(b))
-	if shorter >= 3 && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a) || strings.HasSuffix(a, b) || strings.HasSuffix(b, a)) {
-		return true
-	}
-	return distance(a, b) <= min(2, shorter/3)
-}
-
-// plain keeps letters and digits, in lower case.
-func plain(name string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
-			return -1
-		}
-		return unicode.ToLower(r)
-	}, name)
-}
-
-// distance counts the bytes to insert, delete or replace that make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
+	return strings.HasSuffix(a, ":dead") == strings.HasSuffix(b, ":dead") && alike.Names(a, b)
 }

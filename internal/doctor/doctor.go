@@ -18,7 +18,25 @@ const (
 	Warning State = "warning"
 	// Failed: the worker does not work, or may lose positions.
 	Failed State = "failed"
+	// Skipped: the user that asks has no right to this, and needs none.
+	Skipped State = "skipped"
 )
+
+// User is the one whose rights the checks expect; empty for none in particular.
+type User string
+
+// Users of docs/redis-users.md.
+const (
+	Worker   User = "worker"
+	Operator User = "operator"
+)
+
+// Scope is whose rights the checks expect, and what they may do.
+type Scope struct {
+	As User
+	// ReadOnly leaves out the row that is written and rolled back, for those that check again and again.
+	ReadOnly bool
+}
 
 // Finding is the outcome of one check.
 type Finding struct {
@@ -33,7 +51,15 @@ type Finding struct {
 // report collects the findings on one server.
 type report struct {
 	server   string
+	as       User
+	readOnly bool
+	user     string // of the connection, for ACL lines
+	refuses  bool   // it is known already that no row can be written
 	findings []Finding
+}
+
+func (r *report) skip(check, detail, hint string) {
+	r.findings = append(r.findings, Finding{r.server, check, Skipped, detail, hint})
 }
 
 func (r *report) ok(check, format string, args ...any) {

@@ -20,9 +20,10 @@ var oldestPostgres = version{14}
 // oldestTimescaleDB: before it, upserts into compressed chunks could skip rows.
 var oldestTimescaleDB = version{2, 18, 1}
 
-// Postgres checks the database that the URL names: the server, the way to it, table and rights.
-func Postgres(ctx context.Context, databaseURL string) []Finding {
-	r := &report{server: "postgres"}
+// Postgres checks the database that the URL names: the server, the way to it, table and rights. As Worker it also warns of
+// rights that the worker does not need.
+func Postgres(ctx context.Context, databaseURL string, scope Scope) []Finding {
+	r := &report{server: "postgres", as: scope.As, readOnly: scope.ReadOnly}
 	db, err := inspect.Connect(ctx, databaseURL)
 	if err != nil {
 		r.fail("connection", err.Error(), hintDatabase(err))
@@ -67,8 +68,10 @@ func (r *report) postgresServer(s inspect.Server) {
 
 	switch {
 	case s.Standby:
+		r.refuses = true
 		r.fail("writable", "is a standby, which takes no writes", "name the primary in DATABASE_URL, or all servers with target_session_attrs=read-write")
 	case s.ReadOnly:
+		r.refuses = true
 		r.fail("writable", "transactions are read-only", "default_transaction_read_only = off for role, database or server")
 	default:
 		r.ok("writable", "takes writes")
@@ -117,11 +120,23 @@ func (r *report) database(ctx context.Context, db *inspect.Inspector) error {
 		if err := r.chunks(ctx, db, &state); err != nil {
 			return err
 		}
+		if err := r.storage(ctx, db, &state); err != nil {
+			return err
+		}
+	}
+	if err := r.disk(ctx, db); err != nil {
+		return err
 	}
 	if err := r.migrations(ctx, db, state.Role); err != nil {
 		return err
 	}
-	return r.clock(ctx, db.Now)
+	if err := r.clock(ctx, db.Now); err != nil {
+		return err
+	}
+	if state.Kind != "" && len(state.Problems()) == 0 && !r.refuses && !r.readOnly {
+		r.probe(ctx, db)
+	}
+	return nil
 }
 
 func (r *report) pooler(ctx context.Context, db *inspect.Inspector) error {
@@ -145,6 +160,7 @@ func (r *report) pooler(ctx context.Context, db *inspect.Inspector) error {
 		r.warn("pooler", "in between, and gave no second connection in time, so its mode is not known",
 			"see that its pool holds a connection for each of WRITERS, and two more")
 	case p.Pooling == inspect.PerStatement:
+		r.refuses = true
 		r.fail("pooler", "in between, statement mode, which refuses transactions", "pool_mode = transaction or session in pgbouncer.ini")
 	case p.NamedStatements:
 		r.ok("pooler", "in between, transaction mode, keeps prepared statements"+migrate)
@@ -258,6 +274,8 @@ func (r *report) chunks(ctx context.Context, db *inspect.Inspector, s *schema.St
 	}
 	if problem, fix := lockProblem(c); problem != "" {
 		r.warn("locks", problem, fix)
+	} else if c.Chunks > 0 {
+		r.ok("locks", "%d chunks with %d indexes, room for %d locks", c.Chunks, c.Indexes, int64(c.LocksPerTransaction)*int64(c.Transactions))
 	}
 	return nil
 }
@@ -276,15 +294,18 @@ func lockProblem(c inspect.Chunks) (problem, fix string) {
 }
 
 func (r *report) migrations(ctx context.Context, db *inspect.Inspector, role string) error {
-	missing, err := db.MissingMigrations(ctx)
+	state, err := db.Migrations(ctx)
 	switch {
 	case store.SQLState(err) == "42501": // insufficient_privilege
-		grant := fmt.Sprintf("give role %s the right SELECT on %s", role, schema.MigrationsTable)
+		grant := "as the owner of positions: " + schema.Grant([]string{"SELECT"}, schema.MigrationsTable, role)
 		r.warn("migrations", "could not check: needs SELECT on "+schema.MigrationsTable, grant)
 	case err != nil:
 		return err
-	case len(missing) > 0:
-		r.fail("migrations", "not applied: "+strings.Join(missing, ", "), "run processor migrate up")
+	case len(state.Missing) > 0:
+		r.fail("migrations", "not applied: "+strings.Join(state.Missing, ", "), "run processor migrate up")
+	case len(state.Newer) > 0:
+		r.warn("migrations", "the database has migrations that this binary does not know: "+strings.Join(state.Newer, ", "),
+			"deploy the release that brought them, or run processor migrate down with that release")
 	default:
 		r.ok("migrations", "all applied")
 	}

@@ -26,7 +26,7 @@ import (
 )
 
 func check(t *testing.T, databaseURL string) []string {
-	return summary(Postgres(t.Context(), databaseURL))
+	return summary(Postgres(t.Context(), databaseURL, Scope{}))
 }
 
 func edit(t *testing.T, databaseURL string, change func(u *url.URL, query url.Values)) string {
@@ -55,12 +55,25 @@ func TestPostgres_IsContentWithWhatTheMigrationsMake(t *testing.T) {
 	} else {
 		want = append(want, "warning hypertable: positions is a plain table: no chunks, no compression, no retention by chunk; processor.allow_plain_table allows it. Fix: none if that is meant")
 	}
-	require.Equal(t, append(want,
+	want = append(want,
 		"ok primary key: (device_id, ts)",
-		"ok rights: role "+role+" may SELECT, INSERT and UPDATE positions",
+		"ok rights: role "+role+" may SELECT, INSERT and UPDATE positions")
+	if servertest.HasTimescaleDB(t) {
+		want = append(want, "ok background jobs: …")
+	}
+	require.Equal(t, append(want,
+		"ok disk: …",
 		"ok migrations: all applied",
 		"ok clock: …",
+		"ok write: a row could be written (rolled back)",
 	), check(t, databaseURL))
+}
+
+func TestPostgres_ReadOnlyTriesNoRow(t *testing.T) {
+	databaseURL := servertest.Migrated(t)
+	tried := check(t, databaseURL)
+	require.Contains(t, tried, "ok write: a row could be written (rolled back)")
+	require.Equal(t, tried[:len(tried)-1], summary(Postgres(t.Context(), databaseURL, Scope{ReadOnly: true})))
 }
 
 func TestPostgres_KnowsARealHypertable(t *testing.T) {
@@ -117,7 +130,7 @@ func TestPostgres_FindsWhatIsWrong(t *testing.T) {
 		"triggers that do nothing": {[]string{"ALTER DATABASE :database SET session_replication_role = replica"}, []string{
 			"warning triggers: session_replication_role is replica: triggers and foreign keys of positions do nothing. Fix: session_replication_role = origin for role, database or server",
 		}},
-		"an inactive TimescaleDB": {[]string{simulated}, []string{
+		"an inactive TimescaleDB": {[]string{"TRUNCATE positions", simulated}, []string{
 			"failed timescaledb: the database has the extension timescaledb, but TimescaleDB is not active in this session: rows would go past the hypertable and not be seen. Fix: add timescaledb to shared_preload_libraries and restart PostgreSQL; timescaledb.disable_load must be off",
 			"ok hypertable: positions is a hypertable",
 		}},
@@ -170,8 +183,8 @@ func TestPostgres_ChecksRights(t *testing.T) {
 	limited := edit(t, databaseURL, func(u *url.URL, _ url.Values) { u.User = url.UserPassword(role, "topsecret") })
 
 	found := check(t, limited)
-	require.Contains(t, found, fmt.Sprintf(`failed rights: role %s lacks UPDATE on positions. Fix: give role %s the right UPDATE on positions`, role, role))
-	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Fix: give role %s the right SELECT on processor_schema_migrations`, role))
+	require.Contains(t, found, fmt.Sprintf(`failed rights: role %s lacks UPDATE on positions. Fix: as the owner of positions: GRANT UPDATE ON positions TO %s`, role, role))
+	require.Contains(t, found, fmt.Sprintf(`warning migrations: could not check: needs SELECT on processor_schema_migrations. Fix: as the owner of positions: GRANT SELECT ON processor_schema_migrations TO %s`, role))
 	require.Contains(t, found, "ok primary key: (device_id, ts)")
 
 	servertest.Execute(t, databaseURL, "GRANT UPDATE ON positions TO "+role, "GRANT SELECT ON processor_schema_migrations TO "+role)
@@ -338,6 +351,8 @@ func TestPostgres_LooksAtTheChunks(t *testing.T) {
 	require.Equal(t, []string{
 		"failed chunks: 1 chunks of positions are UNLOGGED: PostgreSQL empties them after a crash. Fix: set these chunks LOGGED",
 		"failed chunks: 1 chunks of positions have no unique index, so that a redelivered position can be a second row. Fix: remove rows whose key is there twice, then give these chunks the primary key (device_id, ts)",
+		"ok locks: …",
+		"ok chunk size: …",
 	}, changed(before, check(t, databaseURL)))
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,10 +17,12 @@ import (
 var oldestRedis = version{7, 0, 0}
 
 // Redis checks the server, or the cluster's nodes, that hold the streams, and each stream with
-// its group.
-func Redis(ctx context.Context, client redis.UniversalClient, streams []string, group string) []Finding {
-	r := &report{server: "redis"}
-	if err := client.Ping(ctx).Err(); err != nil {
+// its group. As Worker or Operator it also checks that the user has that user's rights, and does not ask what the user
+// may not.
+func Redis(ctx context.Context, client redis.UniversalClient, streams []string, group string, as User) []Finding {
+	r := &report{server: "redis", as: as, user: "…"}
+	// Redis answers PING with MISCONF after a failed snapshot, which is found below.
+	if err := client.Ping(ctx).Err(); err != nil && !redis.HasErrorPrefix(err, "MISCONF") {
 		r.fail("connection", err.Error(), hintConnection(err))
 		return r.findings
 	}
@@ -29,11 +32,15 @@ func Redis(ctx context.Context, client redis.UniversalClient, streams []string, 
 		r.fail("connection", err.Error(), "check the cluster: CLUSTER INFO, CLUSTER NODES")
 		return r.findings
 	}
+	r.user = userOf(nodes)
+	var clients []clientInfo
 	for _, n := range nodes {
 		r.redisServer(ctx, n)
+		clients = append(clients, r.clients(ctx, n)...)
 	}
 	for _, name := range streams {
-		r.stream(ctx, client, name, group)
+		r.rights(ctx, client, name, group)
+		r.stream(ctx, client, name, group, clients)
 	}
 	return r.findings
 }
@@ -90,6 +97,7 @@ func (r *report) redisServer(ctx context.Context, n node) {
 		r.role("role"+n.label, info["role"])
 	}
 	r.eviction(ctx, n, info)
+	r.memory("memory"+n.label, info)
 	r.persistence(ctx, n, info)
 	err = r.clock(ctx, func(ctx context.Context) (time.Time, error) { return n.client.Time(ctx).Result() })
 	if err != nil {
@@ -102,8 +110,10 @@ func (r *report) redisServer(ctx context.Context, n node) {
 func (r *report) unchecked(check, needs string, err error) {
 	var refused redis.Error
 	switch {
+	case redis.IsPermissionError(err) && r.as == Worker && !workerHas(needs):
+		r.skip(check, "not checked: the worker's user has no "+needs+" and needs none", "processor doctor --as operator, with the operator's user, checks it")
 	case redis.IsPermissionError(err):
-		r.warn(check, "could not check: needs "+needs, "ACL SETUSER … "+needs)
+		r.warn(check, "could not check: needs "+needs, "ACL SETUSER "+r.user+" "+needs)
 	case errors.As(err, &refused), errors.Is(err, errNoSetting):
 		r.warn(check, "could not check: "+err.Error(), "look it up where Redis is set up")
 	default:
@@ -151,6 +161,11 @@ func (r *report) eviction(ctx context.Context, n node, info map[string]string) {
 			return
 		}
 	}
+	if strings.HasPrefix(policy, "volatile-") {
+		r.warn(check, policy+": Redis evicts keys with a time to live; a stream has none unless somebody set one",
+			"CONFIG SET maxmemory-policy noeviction, and the same in redis.conf")
+		return
+	}
 	if policy != "noeviction" {
 		r.fail(check, policy+": Redis may evict a stream, and with it positions that are not rows yet",
 			"CONFIG SET maxmemory-policy noeviction, and the same in redis.conf")
@@ -164,13 +179,19 @@ func (r *report) persistence(ctx context.Context, n node, info map[string]string
 	const on = "CONFIG SET appendonly yes, and the same in redis.conf"
 	switch {
 	case info == nil:
-		r.warn(check, "could not check: needs +info", "ACL SETUSER … +info")
+		r.warn(check, "could not check: needs +info", "ACL SETUSER "+r.user+" +info")
+		return
+	case info["rdb_last_bgsave_status"] == "err":
+		r.fail(check, "the last snapshot failed: Redis refuses writes (MISCONF) while stop-writes-on-bgsave-error is on", "look in Redis's log; most often the disk is full")
 		return
 	case info["aof_enabled"] != "1":
 		r.warn(check, "append-only file is off: a crash of Redis loses entries that are not rows yet", on)
 		return
 	case info["aof_last_write_status"] == "err":
 		r.fail(check, "the last write to the append-only file failed", "look in Redis's log; most often the disk is full")
+		return
+	case info["aof_last_bgrewrite_status"] == "err":
+		r.warn(check, "the last rewrite of the append-only file failed: it grows until the disk is full", "look in Redis's log; most often the disk or the memory for the fork is full")
 		return
 	}
 	fsync, err := configGet(ctx, n.client, "appendfsync")
@@ -202,12 +223,12 @@ func configGet(ctx context.Context, client redis.UniversalClient, name string) (
 // maxTrimmedPending bounds the count of pending entries whose payload is gone.
 const maxTrimmedPending = 1000
 
-func (r *report) stream(ctx context.Context, client redis.UniversalClient, name, group string) {
+func (r *report) stream(ctx context.Context, client redis.UniversalClient, name, group string, clients []clientInfo) {
 	info, err := stream.Inspect(ctx, client, name, group)
 	check := "stream " + name
 	switch {
 	case redis.IsPermissionError(err):
-		r.warn(check, "could not check: "+err.Error(), "ACL SETUSER … +eval +evalsha +xinfo|stream +xinfo|groups +xinfo|consumers +xpending ~"+name)
+		r.warn(check, "could not check: "+err.Error(), "ACL SETUSER "+r.user+" (+eval +evalsha +xinfo|stream +xinfo|groups +xinfo|consumers +xpending +xrange ~"+name+")")
 		return
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		r.fail(check, "the key holds something else than a stream", "name another with REDIS_STREAM, or delete the key")
@@ -216,18 +237,20 @@ func (r *report) stream(ctx context.Context, client redis.UniversalClient, name,
 		r.fail(check, err.Error(), hintConnection(err))
 		return
 	case !info.Exists:
-		r.warn(check, "does not exist"+alike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
+		r.warn(check, "does not exist"+namesLike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
 		return
 	case info.Added != nil && *info.Added == 0:
-		r.warn(check, "nothing was ever added to it"+alike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
+		r.warn(check, "nothing was ever added to it"+namesLike(ctx, client, name), "none where nothing was published yet; else correct REDIS_STREAM")
 		return
 	case info.Group == nil:
 		r.warn(check, fmt.Sprintf("has no consumer group %s", group), "none: the worker makes it at the beginning of the stream; else correct REDIS_GROUP")
 		return
 	}
 	r.ok(check, "%d entries, group %s with %d consumers", info.Length, group, len(info.Group.Consumers))
-	r.unread(ctx, client, name, group)
+	r.unread(ctx, client, name, group, &info, clients)
 	r.pending(ctx, client, name, group, info)
+	r.groups(ctx, client, name, group)
+	r.twice(name, group, clients)
 }
 
 // pending looks for pending entries that are no longer on the stream.
@@ -259,7 +282,7 @@ const hintDoubt = "none after a restart or failover of Redis, or XGROUP SETID: a
 const nearTrimming = 0.8
 
 // unread compares what was trimmed with what was read.
-func (r *report) unread(ctx context.Context, client redis.UniversalClient, name, group string) {
+func (r *report) unread(ctx context.Context, client redis.UniversalClient, name, group string, info *stream.Info, clients []clientInfo) {
 	check := "trimming of " + name
 	// A name only: it does nothing in the group.
 	s, err := stream.NewConsumer(client, name, group, "doctor").Stats(ctx)
@@ -278,6 +301,10 @@ func (r *report) unread(ctx context.Context, client redis.UniversalClient, name,
 	case s.Added == nil:
 		r.warn(check, "could not check: the server does not count what was added", "none: no loss by trimming will be noticed")
 		return
+	case *s.Added == s.Length && span(info) > untrimmedSpan:
+		r.warn(check, fmt.Sprintf("nothing trims it: it holds %d entries of the last %s, and grows until Redis is full%s", s.Length, rounded(span(info)), addedBy(clients)),
+			"XADD with MAXLEN ~ N in tcp-ingestion: N as many entries as come in the longest outage that shall lose nothing")
+		return
 	case *s.Added == s.Length:
 		r.ok(check, "nothing was trimmed yet")
 		return
@@ -288,8 +315,8 @@ func (r *report) unread(ctx context.Context, client redis.UniversalClient, name,
 	// Pending entries may have been trimmed as well.
 	backlog := min(*s.Lag+s.Pending, s.Length)
 	if float64(backlog) > nearTrimming*float64(s.Length) {
-		r.warn(check, fmt.Sprintf("is trimmed, and %d of its %d entries are unread or pending: soon positions will be lost", backlog, s.Length), hintTrimming)
+		r.warn(check, fmt.Sprintf("is trimmed %s, and %d of its %d entries are unread or pending: soon positions will be lost", r.trimmer(ctx, client, name, info, clients), backlog, s.Length), hintTrimming)
 		return
 	}
-	r.ok(check, "is trimmed; %d of its %d entries are unread or pending", backlog, s.Length)
+	r.ok(check, "is trimmed %s; %d of its %d entries are unread or pending", r.trimmer(ctx, client, name, info, clients), backlog, s.Length)
 }

@@ -50,7 +50,7 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 	client := connect(t, servertest.NewRedis(t, sandbox.RedisOptions{AppendOnly: true}).URL())
 	version, err := serverInfo(t.Context(), client)
 	require.NoError(t, err)
-	check := func() []string { return summary(Redis(t.Context(), client, []string{"s"}, "p")) }
+	check := func() []string { return summary(Redis(t.Context(), client, []string{"s"}, "p", "")) }
 
 	send(t, client, consumed...)
 	healthy := check()
@@ -59,6 +59,7 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 		"ok version: Redis " + version["redis_version"],
 		"ok role: primary",
 		"ok maxmemory-policy: noeviction",
+		"ok memory: …",
 		"ok persistence: append-only file, appendfsync everysec",
 		"ok clock: …",
 		"ok stream s: 10 entries, group p with 1 consumers",
@@ -91,16 +92,16 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 		}},
 		{"trimmed behind the group", []string{"XACK s p 3-0 4-0", "XTRIM s MINID 3-0", "XREADGROUP GROUP p c COUNT 3 STREAMS s >", "XACK s p 5-0 6-0 7-0"}, consumed, []string{
 			"ok stream s: 8 entries, group p with 1 consumers",
-			"ok trimming of s: is trimmed; 3 of its 8 entries are unread or pending",
+			"ok trimming of s: is trimmed at about 8 entries (the last 7ms), by XTRIM or XADD; 3 of its 8 entries are unread or pending",
 			"ok pending of s: 0",
 		}},
 		{"trimmed close to the group", []string{"XTRIM s MINID 3-0"}, consumed, []string{
 			"ok stream s: 8 entries, group p with 1 consumers",
-			"warning trimming of s: is trimmed, and 8 of its 8 entries are unread or pending: soon positions will be lost. Fix: " + hintTrimming,
+			"warning trimming of s: is trimmed at about 8 entries (the last 7ms), by XTRIM or XADD, and 8 of its 8 entries are unread or pending: soon positions will be lost. Fix: " + hintTrimming,
 		}},
 		{"trimmed into pending entries", []string{"XTRIM s MINID 5-0"}, consumed, []string{
 			"ok stream s: 6 entries, group p with 1 consumers",
-			"warning trimming of s: is trimmed, and 6 of its 6 entries are unread or pending: soon positions will be lost. Fix: " + hintTrimming,
+			"warning trimming of s: is trimmed at about 6 entries (the last 5ms), by XTRIM or XADD, and 6 of its 6 entries are unread or pending: soon positions will be lost. Fix: " + hintTrimming,
 			"failed pending of s: 2 pending entries were trimmed before they became rows: those positions are lost. Fix: " + hintTrimming,
 		}},
 		{"trimmed into unread entries", []string{"XTRIM s MINID 8-0"}, consumed, []string{
@@ -135,7 +136,7 @@ func TestRedis_FindsWhatIsWrong(t *testing.T) {
 
 func TestRedis_WarnsWithoutPersistence(t *testing.T) {
 	client := connect(t, servertest.NewRedis(t, sandbox.RedisOptions{}).URL())
-	require.Contains(t, summary(Redis(t.Context(), client, []string{"s"}, "p")),
+	require.Contains(t, summary(Redis(t.Context(), client, []string{"s"}, "p", "")),
 		"warning persistence: append-only file is off: a crash of Redis loses entries that are not rows yet. Fix: CONFIG SET appendonly yes, and the same in redis.conf")
 }
 
@@ -144,24 +145,24 @@ func TestRedis_WarnsWhatAnACLForbids(t *testing.T) {
 	admin := connect(t, server.URL())
 	send(t, admin, consumed...)
 	limited := strings.Replace(server.URL(), "redis://", "redis://limited:topsecret@", 1)
-	check := func() []string { return summary(Redis(t.Context(), connect(t, limited), []string{"s"}, "p")) }
+	check := func() []string { return summary(Redis(t.Context(), connect(t, limited), []string{"s"}, "p", "")) }
 
-	send(t, admin, "ACL SETUSER limited on >topsecret ~* +ping +info +config|get +time +xinfo +xpending +eval +evalsha +get")
+	send(t, admin, "ACL SETUSER limited on >topsecret ~* +ping +info +config|get +time +client|list +xinfo +xpending +eval +evalsha +get")
 	full := check()
-	require.Empty(t, changed(summary(Redis(t.Context(), admin, []string{"s"}, "p")), full))
+	require.Empty(t, changed(summary(Redis(t.Context(), admin, []string{"s"}, "p", "")), full))
 
 	send(t, admin, "ACL SETUSER limited -config|get")
 	require.Equal(t, []string{
-		"warning persistence: could not check: needs +config|get. Fix: ACL SETUSER … +config|get",
+		"warning persistence: could not check: needs +config|get. Fix: ACL SETUSER limited +config|get",
 	}, changed(full, check()))
 
 	send(t, admin, "ACL SETUSER limited -info -time")
 	require.Equal(t, []string{
-		"warning version: could not check: needs +info. Fix: ACL SETUSER … +info",
-		"warning role: could not check: needs +info. Fix: ACL SETUSER … +info",
-		"warning maxmemory-policy: could not check: needs +config|get. Fix: ACL SETUSER … +config|get",
-		"warning persistence: could not check: needs +info. Fix: ACL SETUSER … +info",
-		"warning clock: could not check: needs +time. Fix: ACL SETUSER … +time",
+		"warning version: could not check: needs +info. Fix: ACL SETUSER limited +info",
+		"warning role: could not check: needs +info. Fix: ACL SETUSER limited +info",
+		"warning maxmemory-policy: could not check: needs +config|get. Fix: ACL SETUSER limited +config|get",
+		"warning persistence: could not check: needs +info. Fix: ACL SETUSER limited +info",
+		"warning clock: could not check: needs +time. Fix: ACL SETUSER limited +time",
 	}, changed(full, check()))
 
 	send(t, admin, "ACL SETUSER limited resetkeys")
@@ -184,7 +185,7 @@ func TestRedis_WarnsWhatAnACLForbids(t *testing.T) {
 
 func TestRedis_WarnsWhatAHostedServerLacks(t *testing.T) {
 	server := servertest.NewRedis(t, sandbox.RedisOptions{AppendOnly: true, ExtraArgs: []string{"--rename-command", "CONFIG", ""}})
-	found := strings.Join(summary(Redis(t.Context(), connect(t, server.URL()), []string{"s"}, "p")), "\n")
+	found := strings.Join(summary(Redis(t.Context(), connect(t, server.URL()), []string{"s"}, "p", "")), "\n")
 	require.Contains(t, found, "warning persistence: could not check: ERR unknown command")
 	require.Contains(t, found, "ok maxmemory-policy: noeviction")
 }
@@ -193,7 +194,7 @@ func TestRedis_FailsWhereNothingAnswers(t *testing.T) {
 	server := servertest.NewRedis(t, sandbox.RedisOptions{})
 	client := connect(t, server.URL())
 	require.NoError(t, server.Kill())
-	found := summary(Redis(t.Context(), client, []string{"s"}, "p"))
+	found := summary(Redis(t.Context(), client, []string{"s"}, "p", ""))
 	require.Len(t, found, 1)
 	require.Contains(t, found[0], "failed connection: ")
 	require.Contains(t, found[0], "Fix: start Redis")
@@ -210,7 +211,7 @@ func TestRedis_ChecksTheNodesOfACluster(t *testing.T) {
 	cluster := connect(t, fmt.Sprintf("%s?addr=%s", server.URL(), address))
 	send(t, cluster, consumed...)
 
-	found := summary(Redis(t.Context(), cluster, []string{"s", "other"}, "p"))
+	found := summary(Redis(t.Context(), cluster, []string{"s", "other"}, "p", ""))
 	require.Contains(t, found, "ok role of "+address+": primary")
 	require.Contains(t, found, "ok maxmemory-policy of "+address+": noeviction")
 	require.Contains(t, found, "ok pending of s: 2")

@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,7 +16,6 @@ import (
 	"processor/internal/position"
 	"processor/internal/schema"
 	"processor/internal/store"
-	"processor/sql"
 )
 
 // Inspector asks a database about itself and leaves everything as it is. It has one connection
@@ -132,28 +129,6 @@ func (i *Inspector) Chunks(ctx context.Context) (Chunks, error) {
 	return Chunks(row), nil
 }
 
-// MissingMigrations lists the files of sql/migrations that the database does not have yet. The
-// error is of class Schema where the role may not read dbmate's table (42501).
-func (i *Inspector) MissingMigrations(ctx context.Context) ([]string, error) {
-	applied, err := i.queries.AppliedMigrations(ctx)
-	if err != nil && store.SQLState(err) != "42P01" { // nothing was ever migrated
-		return nil, fmt.Errorf("read %s: %w", schema.MigrationsTable, err)
-	}
-	files, err := fs.Glob(sql.Migrations, "migrations/*.sql")
-	if err != nil {
-		return nil, fmt.Errorf("list the migrations: %w", err)
-	}
-	var missing []string
-	for _, file := range files {
-		name := strings.TrimPrefix(file, "migrations/")
-		version, _, _ := strings.Cut(name, "_")
-		if !slices.Contains(applied, version) {
-			missing = append(missing, name)
-		}
-	}
-	return missing, nil
-}
-
 // Row is a row of positions, without its values.
 type Row struct {
 	DeviceID   string
@@ -182,7 +157,7 @@ func (i *Inspector) NewestOf(ctx context.Context, positions []position.Position)
 	}
 	rows, err := i.queries.NewestOf(ctx, params)
 	if err != nil {
-		return nil, fmt.Errorf("look for the newest row: %w", explain(err))
+		return nil, fmt.Errorf("look for the newest row: %w", i.explain(err, "SELECT"))
 	}
 	if len(rows) == 0 {
 		return nil, nil
@@ -194,7 +169,7 @@ func (i *Inspector) NewestOf(ctx context.Context, positions []position.Position)
 func (i *Inspector) RowsOf(ctx context.Context, device string, first, last time.Time, count int) ([]Row, error) {
 	found, err := i.queries.RowsOfDevice(ctx, db.RowsOfDeviceParams{DeviceID: device, FirstTs: first, LastTs: last, Maximum: int32(count)})
 	if err != nil {
-		return nil, fmt.Errorf("look for rows of device %s: %w", device, explain(err))
+		return nil, fmt.Errorf("look for rows of device %s: %w", device, i.explain(err, "SELECT"))
 	}
 	rows := make([]Row, len(found))
 	for n, r := range found {
@@ -214,7 +189,7 @@ type Fix struct {
 func (i *Inspector) TrackOf(ctx context.Context, device string, first, last time.Time, count int) ([]Fix, error) {
 	found, err := i.queries.TrackOfDevice(ctx, db.TrackOfDeviceParams{DeviceID: device, FirstTs: first, LastTs: last, Maximum: int32(count)})
 	if err != nil {
-		return nil, fmt.Errorf("look for the track of device %s: %w", device, explain(err))
+		return nil, fmt.Errorf("look for the track of device %s: %w", device, i.explain(err, "SELECT"))
 	}
 	fixes := make([]Fix, len(found))
 	for n, r := range found {
@@ -259,7 +234,7 @@ func (i *Inspector) Try(ctx context.Context, p *position.Position) (r store.Resu
 	case store.Classify(err) == store.Limit, store.Classify(err) == store.Unexpected:
 		return store.Result{Parked: []store.Parked{{Err: err}}}, nil
 	default:
-		return store.Result{}, fmt.Errorf("try a position: %w", explain(err))
+		return store.Result{}, fmt.Errorf("try a position: %w", i.explain(err, "SELECT", "INSERT", "UPDATE"))
 	}
 }
 
@@ -273,8 +248,11 @@ func rejection(err error) store.Rejection {
 	return r
 }
 
-// explain adds the hint to an error that a person must act on.
-func explain(err error) error {
+// explain adds the hint to an error that a person must act on. needs are the rights on positions of what failed.
+func (i *Inspector) explain(err error, needs ...string) error {
+	if hint := schema.RightsHint(err, i.conn.Config().User, needs...); hint != "" {
+		return fmt.Errorf("%w. Fix: %s", err, hint)
+	}
 	if hint := store.Hint(err); hint != "" {
 		return fmt.Errorf("%w. Fix: %s", err, hint)
 	}

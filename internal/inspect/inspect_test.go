@@ -94,8 +94,13 @@ func TestInspector_FindsTheRowWrittenLast(t *testing.T) {
 func TestInspector_ListsMissingMigrations(t *testing.T) {
 	url := servertest.Database(t)
 	i := inspector(t, url)
-	missing, err := i.MissingMigrations(t.Context())
-	require.NoError(t, err)
+	ask := func() []string {
+		state, err := i.Migrations(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, state.Newer)
+		return state.Missing
+	}
+	missing := ask()
 	all, err := schema.Migrations(t.Context(), url)
 	require.NoError(t, err)
 	require.Len(t, missing, len(all))
@@ -107,12 +112,15 @@ func TestInspector_ListsMissingMigrations(t *testing.T) {
 		servertest.Execute(t, url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
 	}
 	require.NoError(t, schema.MigrateUp(t.Context(), url))
-	missing, err = i.MissingMigrations(t.Context())
-	require.NoError(t, err)
+	missing = ask()
 	require.Empty(t, missing)
 
 	require.NoError(t, schema.MigrateDown(t.Context(), url))
-	missing, err = i.MissingMigrations(t.Context())
-	require.NoError(t, err)
+	missing = ask()
 	require.Equal(t, []string{all[len(all)-1].Name}, missing)
+
+	servertest.Execute(t, url, "INSERT INTO processor_schema_migrations VALUES ('29990101000000')")
+	state, err := i.Migrations(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, MigrationState{Missing: missing, Newer: []string{"29990101000000"}}, state)
 }

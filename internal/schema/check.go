@@ -158,9 +158,8 @@ func (s *State) Problems() []Problem {
 			"remove rows whose key is there twice, then give positions the primary key (device_id, ts)")
 	}
 	if missing := s.MissingRights(); len(missing) > 0 {
-		rights := strings.Join(missing, ", ")
-		add(TopicRights, fmt.Sprintf("role %s lacks %s on positions", s.Role, rights),
-			fmt.Sprintf("give role %s the right %s on positions", s.Role, rights))
+		add(TopicRights, fmt.Sprintf("role %s lacks %s on positions", s.Role, strings.Join(missing, ", ")),
+			"as the owner of positions: "+Grant(missing, Table, s.Role))
 	}
 	return found
 }

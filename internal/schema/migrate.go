@@ -11,7 +11,6 @@ import (
 	"github.com/amacneil/dbmate/v2/pkg/dbmate"
 	_ "github.com/amacneil/dbmate/v2/pkg/driver/postgres" // dbmate's driver for postgres:// URLs
 
-	"processor/db"
 	"processor/sql"
 )
 
@@ -31,18 +30,18 @@ type Migration struct {
 // MigrateUp applies the migrations that the database lacks, each in a transaction, under an
 // advisory lock. It is what the dbmate CLI does with dbmate.env.
 func MigrateUp(ctx context.Context, databaseURL string) error {
-	return migrate(ctx, databaseURL, (*dbmate.DB).Migrate)
+	return (&Migrator{}).Up(ctx, databaseURL)
 }
 
 // MigrateDown takes the newest applied migration back. The one that drops positions refuses
 // while the table holds rows.
 func MigrateDown(ctx context.Context, databaseURL string) error {
-	return migrate(ctx, databaseURL, (*dbmate.DB).Rollback)
+	return (&Migrator{}).Down(ctx, databaseURL)
 }
 
 // Migrations lists every migration in order. It changes nothing and takes no lock.
 func Migrations(ctx context.Context, databaseURL string) ([]Migration, error) {
-	mate, err := newDBMate(databaseURL)
+	mate, err := newDBMate(databaseURL, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -69,39 +68,8 @@ func Migrations(ctx context.Context, databaseURL string) ([]Migration, error) {
 	return migrations, nil
 }
 
-func migrate(ctx context.Context, databaseURL string, run func(*dbmate.DB) error) (err error) {
-	mate, err := newDBMate(databaseURL)
-	if err != nil {
-		return err
-	}
-	// dbmate opens its own connection, so the lock has one too.
-	config, err := Config(databaseURL)
-	if err != nil {
-		return err
-	}
-	conn, err := Connect(ctx, config.ConnConfig)
-	if err != nil {
-		return fmt.Errorf("connect to migrate: %w", err)
-	}
-	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	queries := db.New(conn)
-	if err := queries.LockMigrations(ctx, migrationLock); err != nil {
-		return fmt.Errorf("wait for the migration lock: %w", err)
-	}
-	defer func() {
-		// Closing the connection would unlock too; through a pooler only this does.
-		if unlockErr := queries.UnlockMigrations(context.WithoutCancel(ctx), migrationLock); unlockErr != nil {
-			err = errors.Join(err, fmt.Errorf("release the migration lock: %w", unlockErr))
-		}
-	}()
-	if err := run(mate); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	return nil
-}
-
-// newDBMate has the settings of dbmate.env.
-func newDBMate(databaseURL string) (*dbmate.DB, error) {
+// newDBMate has the settings of dbmate.env. Parameters that are not empty are those of its session, unless the URL has them.
+func newDBMate(databaseURL string, parameters map[string]string) (*dbmate.DB, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
 		// The error of net/url would hold the URL, and so the password.
@@ -121,6 +89,11 @@ func newDBMate(databaseURL string) (*dbmate.DB, error) {
 	query.Del("description_cache_capacity")
 	if !query.Has("sslmode") {
 		query.Set("sslmode", "prefer") // as pgx does; dbmate's driver would insist on TLS
+	}
+	for name, value := range parameters {
+		if value != "" && (name == "application_name" || !query.Has(name)) {
+			query.Set(name, value)
+		}
 	}
 	u.RawQuery = query.Encode()
 

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,10 +36,63 @@ func Config(databaseURL string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// Connect opens one connection. Its error is an *Error where the server refuses a parameter of the URL.
+// Connect opens one connection. Its error is an *Error where the server refuses a parameter of the URL, else one line.
 func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
-	return conn, Refused(err)
+	return conn, brief(Refused(err))
+}
+
+// brief shortens an error of opening a connection, of which pgx lists each address with each kind of TLS on separate lines: the
+// different causes once.
+func brief(err error) error {
+	var connecting *pgconn.ConnectError
+	if !errors.As(err, &connecting) {
+		return err
+	}
+	var causes []string
+	for _, c := range leaves(connecting.Unwrap()) {
+		if !slices.Contains(causes, c) {
+			causes = append(causes, c)
+		}
+	}
+	c := connecting.Config
+	hosts := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
+	for _, f := range c.Fallbacks {
+		if host := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return &connectError{fmt.Sprintf("%s as %s: %s", strings.Join(hosts, ", "), c.User, strings.Join(causes, "; ")), err}
+}
+
+type connectError struct {
+	text string
+	err  error
+}
+
+// Error implements error.
+func (e *connectError) Error() string { return e.text }
+
+// Unwrap returns pgx's error.
+func (e *connectError) Unwrap() error { return e.err }
+
+// leaves are the innermost errors, or what the server answered.
+func leaves(err error) (texts []string) {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *pgconn.PgError:
+		return []string{e.Error()}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			texts = append(texts, leaves(inner)...)
+		}
+		return texts
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return leaves(inner)
+	}
+	return []string{err.Error()}
 }
 
 // Refused returns an *Error for an error of opening a connection where the server refuses a parameter of the URL: its

@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -98,6 +99,9 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 	if s.redis, err = stream.ConnectWith(s.config.Redis.URL, redisURL); err != nil {
 		return fmt.Errorf("read the Redis URL: %w", err)
 	}
+	stream.Name(s.redis, stream.ClientName{
+		Group: s.config.Group, Consumer: s.config.Consumer, Streams: s.config.Streams, Instance: rand.Text()[:8],
+	})
 	s.Store, err = store.Open(ctx, s.config.Database.URL, store.Options{
 		Writers:      pipeline.Writers(Writers(s.config.Writers), len(s.config.Streams)),
 		WriteTimeout: s.config.WriteTimeout,
