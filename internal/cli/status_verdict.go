@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"processor/internal/stream"
 )
 
 // level is how well a stream is; a greater one is worse.
@@ -278,7 +280,7 @@ func entries(n int64) string {
 // entries that were read lie between, and each addition beyond those read takes one of them. Nil where nothing was
 // ever trimmed, where the group keeps up, or where what is unread is less than what comes in 2 s.
 func forecastTrim(length int64, lag *int64, trimmedBefore, trimmedNow int64, added, read *float64) (reach *time.Duration, atLeast bool) {
-	if lag == nil || added == nil || read == nil || trimmedNow <= 0 || *added <= *read || float64(*lag) < 2**added {
+	if lag == nil || added == nil || read == nil || trimmedNow <= 0 || *added <= *read || (stream.Pace{Added: added}).KeepsUp(lag) {
 		return nil, false
 	}
 	return new(inSeconds(float64(max(length-*lag, 0)) / (*added - *read))), trimmedNow <= trimmedBefore

@@ -56,7 +56,8 @@ func TestSecret_IsReadAgain(t *testing.T) {
 
 	files("second")
 	disconnect()
-	servertest.Until(t, "the server has the old password", func() bool { return !w.ready() })
+	servertest.Until(t, "the server has the old password", func() bool { return strings.Contains(w.failing("schema"), "28P01") })
+	require.Empty(t, w.failing("postgres"), "it answers")
 	change("second")
 	r.publish(100)
 	r.awaitDrained()
