@@ -102,7 +102,7 @@ func TestAlerts_EachSaysWhatAPersonNeeds(t *testing.T) {
 		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
 		require.NotEmpty(t, r.Annotations["description"], r.Alert)
 		file, anchor, _ := strings.Cut(r.Annotations["runbook_url"], "#")
-		require.Equal(t, "{{ or $externalLabels.processor_runbook `docs/runbook.md` }}", file, r.Alert)
+		require.Equal(t, "{{ or $externalLabels.runbook_page `docs/runbook.md` }}", file, r.Alert)
 		require.Contains(t, anchors, anchor, r.Alert)
 		require.Regexp(t, `eval_time: \w+\n\s+alertname: `+r.Alert+`\n\s+exp_alerts:`, tests, "alerts_test.yml never raises %s", r.Alert)
 	}

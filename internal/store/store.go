@@ -139,7 +139,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection pool: %w", err)
 	}
-	return &Store{pool: pool, opts: opts, clock: wallClock(), trouble: newTrouble(opts.Events)}, nil
+	return &Store{pool: pool, opts: opts, clock: wallClock(), trouble: newTrouble(opts.Events.Trouble, opts.Events.Held)}, nil
 }
 
 // useCredentials gives a connection the user and password of a URL.

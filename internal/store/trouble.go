@@ -11,8 +11,8 @@ type trouble struct {
 	writers map[any]Class // those that hold a batch, and why
 }
 
-func newTrouble(events Events) trouble {
-	return trouble{tell: events.Trouble, held: events.Held, writers: map[any]Class{}}
+func newTrouble(tell func(Class, error), held func(Class, int)) trouble {
+	return trouble{tell: tell, held: held, writers: map[any]Class{}}
 }
 
 // failed notes that the writer has to wait.

@@ -12,10 +12,10 @@ import (
 func TestTrouble_CountsTheBatchesThatAreHeld(t *testing.T) {
 	held := map[Class]int{}
 	var told []string
-	tr := newTrouble(Events{
-		Held:    func(class Class, n int) { held[class] = n },
-		Trouble: func(class Class, err error) { told = append(told, fmt.Sprint(class, " ", err)) },
-	})
+	tr := newTrouble(
+		func(class Class, err error) { told = append(told, fmt.Sprint(class, " ", err)) },
+		func(class Class, n int) { held[class] = n },
+	)
 	a, b := new(int), new(int)
 	fails := errors.New("refused")
 	steps := []struct {
