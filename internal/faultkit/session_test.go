@@ -187,9 +187,14 @@ func TestSchema_IsNotBlamedForAnOutage(t *testing.T) {
 	require.Zero(t, w.metric(`processor_write_errors_total{class="schema"}`))
 	require.Positive(t, w.metric(`processor_batches_held{class="unavailable"}`))
 	require.Equal(t, w.metric("processor_batches_held"), w.metric(`processor_batches_held{class="unavailable"}`))
+	require.NoError(t, server.Restart(t.Context()))
+	r.awaitDrained()
+	servertest.Until(t, "ready again", w.ready)
 	w.stop()
 
-	// A worker that starts meanwhile cannot know the schema: its check has no series.
+	// A worker that starts during an outage cannot know the schema: its check has no series.
+	require.NoError(t, server.StopImmediate(t.Context()))
+	r.publish(100)
 	w = r.start()
 	servertest.Until(t, "readiness names PostgreSQL", func() bool { return strings.Contains(w.failing("postgres"), "refused") })
 	require.Equal(t, "not checked yet", w.failing("schema"))
