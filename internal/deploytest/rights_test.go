@@ -242,6 +242,9 @@ func TestRights_AreEnoughForEverything(t *testing.T) {
 	t.Run("operator", s.operate)
 	t.Run("backfill", func(t *testing.T) { s.backfill(t, address) })
 	t.Run("promtool likes the scrape", func(t *testing.T) {
+		servertest.Until(t, "a look at the stream without a lag", func() bool {
+			return strings.Contains(get(t, address, "/metrics"), `processor_stream_catch_up_seconds{stream="telemetry:t"} 0`)
+		})
 		scrape := get(t, address, "/metrics")
 		promtool(t, scrape, "check", "metrics")
 		for name := range metrics(t) {

@@ -127,6 +127,15 @@ func series(t *testing.T, prometheus, expr string) int {
 // emptyWhileHealthy are panels without data while the worker is healthy.
 var emptyWhileHealthy = []string{
 	"panel Time until trimming loses entries A", // no MAXLEN
+	"panel Lost in A",
+	"panel What fails A",
+	"panel What fails B",
+	"panel Write errors by class B",
+	"rule job_stream:processor_stream_trim_reaches_unread_seconds:min",
+	"rule job:processor_batches_refused:group1m",
+	"rule job_instance_stream:processor_trimmed_unread:increase15m",
+	"rule job_instance_stream:processor_lost_pending:increase15m",
+	"rule job_instance:processor_positions_dead_lettered:increase15m",
 	"panel Not ready, and Redis errors C",
 	"panel Memory B", // no GOMEMLIMIT
 }

@@ -23,7 +23,7 @@ func TestSecret_IsReadAgain(t *testing.T) {
 	server := servertest.NewRedis(t, sandbox.RedisOptions{})
 	r := newRigOn(t, server.URL(), servertest.Migrated(t))
 	role := "rotating_" + strings.ToLower(rand.Text())
-	r.execute(`CREATE ROLE ` + role + ` SUPERUSER LOGIN PASSWORD 'first'`)
+	r.execute(`CREATE ROLE ` + role + ` SUPERUSER LOGIN PASSWORD 'password-1'`)
 	t.Cleanup(func() { servertest.Execute(t, r.database, `DROP ROLE `+role) })
 	dir := t.TempDir()
 	write := func(name, rawURL, user, password string) string {
@@ -46,24 +46,25 @@ func TestSecret_IsReadAgain(t *testing.T) {
 		require.NoError(t, r.redis.Do(t.Context(), "CLIENT", "KILL", "USER", "worker").Err())
 		r.execute(fmt.Sprintf(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%s'`, role))
 	}
-	change("first")
-	r.config.Redis.URL, r.config.Database.URL = files("first")
+	change("password-1")
+	r.config.Redis.URL, r.config.Database.URL = files("password-1")
 	r.config.Redis.URLFile, r.config.Database.URLFile = filepath.Join(dir, "redis"), filepath.Join(dir, "database")
 	r.publish(100)
 	w := r.start()
 	r.awaitDrained()
 	servertest.Until(t, "ready", w.ready)
 
-	files("second")
+	files("password-2")
 	disconnect()
-	servertest.Until(t, "the server has the old password", func() bool { return !w.ready() })
-	change("second")
+	servertest.Until(t, "the server has the old password", func() bool { return strings.Contains(w.failing("schema"), "28P01") })
+	require.Empty(t, w.failing("postgres"), "it answers")
+	change("password-2")
 	r.publish(100)
 	r.awaitDrained()
 	servertest.Until(t, "ready again", w.ready)
 
-	change("third")
-	files("third")
+	change("password-3")
+	files("password-3")
 	disconnect()
 	r.publish(100)
 	r.awaitDrained()
@@ -78,7 +79,7 @@ func TestSecret_IsReadAgain(t *testing.T) {
 	require.Len(t, w.lines("secret file cannot be read; using the value read last"), 2)
 	w.stop()
 	r.requireExact()
-	for _, password := range []string{"first", "second", "third"} {
+	for _, password := range []string{"password-1", "password-2", "password-3"} {
 		require.NotContains(t, w.Log(), password)
 	}
 }

@@ -86,6 +86,7 @@ func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 			servertest.Until(t, "it is tried again", func() bool { return w.metric(`processor_write_errors_total{class="schema"}`) > 4 })
 			require.True(t, w.alive())
 			servertest.Until(t, "it is known why", func() bool { return w.field(held, "class") == "schema" })
+			servertest.Until(t, "batches are held for it", func() bool { return w.metric(`processor_batches_held{class="schema"}`) > 0 })
 			requireAny(t, w.field(held, "error"), c.state, c.problem)
 			requireAny(t, w.field(held, "hint"), c.hints...)
 			servertest.Until(t, "readiness names it", func() bool { return strings.Contains(w.failing("schema"), c.problem) })
@@ -101,6 +102,7 @@ func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 				require.NotEqual(t, w.lines(held)[0]["class"], line["class"], "once, however long it lasts")
 			}
 			require.Len(t, w.lines("database available again"), 1)
+			require.Zero(t, w.metric("processor_batches_held"))
 			require.Equal(t, 2000, w.stop().Inserted)
 			switch name {
 			case "dropped column", "column of another type": // the fix lost what was there
@@ -190,6 +192,8 @@ func TestLimit_RowsAreParked(t *testing.T) {
 	servertest.Until(t, "not ready, since rows wait", func() bool { return !w.ready() })
 	require.Len(t, w.lines(alone), 1, "once for all of them")
 	require.Empty(t, w.lines(held), "no batch is held")
+	require.Zero(t, w.metric("processor_batches_held"))
+	require.Positive(t, w.metric(`processor_write_errors_total{class="limit"}`))
 
 	r.execute(`DROP TRIGGER too_many ON positions`)
 	r.published = append(r.published, heavy...)

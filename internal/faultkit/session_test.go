@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -184,9 +185,28 @@ func TestSchema_IsNotBlamedForAnOutage(t *testing.T) {
 	servertest.Until(t, "the writers have noticed", func() bool { return w.metric(`processor_write_errors_total{class="unavailable"}`) > 2 })
 	require.Empty(t, w.failing("schema"))
 	require.Zero(t, w.metric(`processor_write_errors_total{class="schema"}`))
+	require.Positive(t, w.metric(`processor_batches_held{class="unavailable"}`))
+	require.Equal(t, w.metric("processor_batches_held"), w.metric(`processor_batches_held{class="unavailable"}`))
 	require.NoError(t, server.Restart(t.Context()))
 	r.awaitDrained()
 	servertest.Until(t, "ready again", w.ready)
+	w.stop()
+
+	// A worker that starts during an outage cannot know the schema: its check has no series.
+	require.NoError(t, server.StopImmediate(t.Context()))
+	r.publish(100)
+	w = r.start()
+	servertest.Until(t, "readiness names PostgreSQL", func() bool { return strings.Contains(w.failing("postgres"), "refused") })
+	require.Equal(t, "not checked yet", w.failing("schema"))
+	_, text := w.get("/metrics")
+	require.Contains(t, text, `processor_check_ok{check="postgres"} 0`)
+	require.NotContains(t, text, `processor_check_ok{check="schema"}`)
+	require.NoError(t, server.Restart(t.Context()))
+	r.awaitDrained()
+	servertest.Until(t, "ready again", w.ready)
+	require.Equal(t, 1.0, w.metric(`processor_check_ok{check="schema"}`))
+	require.Zero(t, w.metric("processor_batches_held"))
+	require.InDelta(t, time.Now().Unix(), w.metric("processor_stream_last_commit_timestamp_seconds"), 600)
 	w.stop()
 	r.requireExact()
 }

@@ -22,6 +22,8 @@ type Probe struct {
 	// Check returns nil if the dependency works, or the reason, or ErrUnknown, which changes nothing. It should return when its context ends;
 	// while it does not, the dependency counts as failing and the next check waits.
 	Check func(ctx context.Context) error
+	// NeedsAnswer: no answer in time is ErrUnknown. For a check of what a server contains, beside one of the server.
+	NeedsAnswer bool
 }
 
 // HealthOptions are the settings of NewHealth. The zero value of each field is usable.
@@ -115,6 +117,9 @@ func (h *Health) probe(ctx context.Context, p Probe) {
 	go func() { answer <- p.Check(checkCtx) }()
 
 	noAnswer := fmt.Errorf("no answer within %s", h.timeout)
+	if p.NeedsAnswer {
+		noAnswer = ErrUnknown
+	}
 	select {
 	case err := <-answer:
 		if errors.Is(err, context.DeadlineExceeded) && checkCtx.Err() != nil {
@@ -206,14 +211,24 @@ func (h *Health) Readiness() Readiness {
 	return r
 }
 
-// Describe implements prometheus.Collector: processor_check_ok is what /readyz says, for alerts.
+// Describe implements prometheus.Collector: processor_check_ok is what /readyz says, for alerts. A check without a
+// result yet has no series.
 func (h *Health) Describe(ch chan<- *prometheus.Desc) { ch <- checkDesc() }
 
 // Collect implements prometheus.Collector.
 func (h *Health) Collect(ch chan<- prometheus.Metric) {
-	for name, c := range h.Readiness().Checks {
+	h.mu.Lock()
+	states := make(map[string]checkState, len(h.checks))
+	for name, c := range h.checks {
+		states[name] = c.state
+	}
+	h.mu.Unlock()
+	for name, state := range states {
+		if state == unchecked {
+			continue
+		}
 		value := 0.0
-		if c.OK {
+		if state == passing {
 			value = 1
 		}
 		ch <- prometheus.MustNewConstMetric(checkDesc(), prometheus.GaugeValue, value, name)
@@ -222,7 +237,7 @@ func (h *Health) Collect(ch chan<- prometheus.Metric) {
 
 func checkDesc() *prometheus.Desc {
 	return prometheus.NewDesc("processor_check_ok",
-		"1 while the check of /readyz passes, 0 while it fails. Worry when one stays 0: /readyz says why.",
+		"1 while the check of /readyz passes, 0 while it fails; absent until it has a result. Worry when one stays 0: /readyz says why.",
 		[]string{"check"}, nil)
 }
 

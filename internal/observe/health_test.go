@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 )
 
@@ -78,7 +79,7 @@ func TestHealth_OutageAndReturn(t *testing.T) {
 		var out bytes.Buffer
 		redis, postgres := &dependency{}, &dependency{}
 		h := NewHealth(
-			[]Probe{{"redis", redis.Check}, {"postgres", postgres.Check}},
+			[]Probe{{Name: "redis", Check: redis.Check}, {Name: "postgres", Check: postgres.Check}},
 			HealthOptions{Logger: NewLogger(&out, slog.LevelInfo)},
 		)
 
@@ -129,9 +130,9 @@ func TestHealth_ProbeWithoutAnswer(t *testing.T) {
 		answer := make(chan error)
 		other := &dependency{}
 		h := NewHealth([]Probe{
-			{"deaf", func(context.Context) error { return <-answer }},
-			{"polite", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }},
-			{"other", other.Check},
+			{Name: "deaf", Check: func(context.Context) error { return <-answer }},
+			{Name: "polite", Check: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }},
+			{Name: "other", Check: other.Check},
 		}, HealthOptions{Interval: time.Second, Timeout: 3 * time.Second})
 		stop := run(t, h)
 
@@ -160,11 +161,41 @@ func TestHealth_ProbeWithoutAnswer(t *testing.T) {
 	})
 }
 
+// A check of what a server contains says nothing while the server does not answer, and has no series before it has a result.
+func TestHealth_CheckThatNeedsAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := true
+		h := NewHealth([]Probe{{Name: "schema", NeedsAnswer: true, Check: func(ctx context.Context) error {
+			if silent {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}}}, HealthOptions{Interval: time.Second, Timeout: time.Second})
+		stop := run(t, h)
+		pass(5 * time.Second)
+		require.False(t, h.Readiness().Ready)
+		require.Equal(t, "not checked yet", h.Readiness().Checks["schema"].Error)
+		require.Zero(t, testutil.CollectAndCount(h))
+
+		silent = false
+		pass(5 * time.Second)
+		require.True(t, h.Readiness().Ready)
+		require.Equal(t, 1.0, testutil.ToFloat64(h))
+
+		silent = true
+		pass(5 * time.Second)
+		require.True(t, h.Readiness().Ready, "the result before stands")
+		require.Equal(t, 1.0, testutil.ToFloat64(h))
+		stop()
+	})
+}
+
 func TestHealth_OwnStopIsNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		block := &dependency{}
-		h := NewHealth([]Probe{{"redis", func(ctx context.Context) error {
+		h := NewHealth([]Probe{{Name: "redis", Check: func(ctx context.Context) error {
 			if block.Check(ctx) == nil && block.calls == 1 {
 				return nil
 			}

@@ -28,6 +28,7 @@ type Metrics struct {
 	BatchPositions prometheus.Histogram     // positions handed to one write
 	BatchWrite     *prometheus.HistogramVec // {path}: seconds
 	WriteErrors    *prometheus.CounterVec   // {class}
+	BatchesHeld    *prometheus.GaugeVec     // {class}
 	CommitUnknown  prometheus.Counter
 	AckErrors      prometheus.Counter
 	DeadLetters    *prometheus.CounterVec // {reason}
@@ -41,7 +42,8 @@ type Metrics struct {
 
 	entryDelay, positionDelay prometheus.Histogram
 
-	streamLag, streamPending, streamOldestPending, streamLength, streamAdded, deadLetterLength, streamTrimReaches *prometheus.GaugeVec
+	streamLag, streamPending, streamOldestPending, streamLength, streamAdded, deadLetterLength *prometheus.GaugeVec
+	streamOldestUnread, streamCatchUp, streamTrimReaches, streamLastCommit                     *prometheus.GaugeVec
 
 	reg prometheus.Registerer
 }
@@ -58,6 +60,8 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 			prometheus.ExponentialBuckets(0.0005, 2, 15)), []string{"path"}),
 		WriteErrors: counterVec("write_errors_total",
 			"Writes that failed, by class of the database error. Worry when any class keeps growing.", "class"),
+		BatchesHeld: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "batches_held",
+			Help: "Batches that are held and retried, by class of the last database error. Parked entries do not count. Worry when one stays above 0: nothing of them is stored."}, []string{"class"}),
 		CommitUnknown: counter("commit_unknown_total",
 			"Commits whose answer was lost on the wire; the batch was written again by upsert. Worry when it grows without a known outage."),
 		AckErrors: counter("ack_errors_total",
@@ -87,7 +91,7 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 			[]float64{.1, .25, .5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 43200, 86400}),
 
 		streamTrimReaches: streamGauge("stream_trim_reaches_unread_seconds",
-			"Seconds until trimming reaches entries that were not read, at the present pace; absent where it will not. Worry whenever it is there: add workers, or trim later."),
+			"Seconds until trimming reaches entries that were not read, at the present pace; absent where it will not, and until the stream is at the limit at which it is trimmed. Worry whenever it is there: add workers, or trim later."),
 		streamLag: streamGauge("stream_lag",
 			"Entries of the stream not yet delivered to the consumer group (XINFO GROUPS). Absent while Redis cannot tell. Worry when it keeps growing."),
 		streamPending: streamGauge("stream_pending",
@@ -98,6 +102,12 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 			"Entries in the stream, read or not (XLEN). Worry when it nears the limit at which the stream is trimmed."),
 		streamAdded: streamGauge("stream_entries_added",
 			"Entries ever added to the stream (entries-added of XINFO STREAM). Absent where the server does not tell. Worry while it is 0: the publisher uses another name."),
+		streamOldestUnread: streamGauge("stream_oldest_unread_seconds",
+			"Seconds since the oldest entry that is not yet delivered to the consumer group was added, 0 without one. Absent while Redis cannot tell. Worry when it keeps growing: what is stored is so old."),
+		streamCatchUp: streamGauge("stream_catch_up_seconds",
+			"Seconds until the lag is read at the pace of the last 15 s, 0 without a backlog. Absent where the lag does not become smaller or is not known. Worry when it is absent while stream_lag is high."),
+		streamLastCommit: streamGauge("stream_last_commit_timestamp_seconds",
+			"Unix time of the newest commit by this worker of a row from the stream. Absent before the first one. Worry when it stands still while stream_lag or stream_pending is above 0."),
 		deadLetterLength: streamGauge("dead_letter_length",
 			"Entries in the stream's dead-letter stream. Worry above 0: look with `processor dlq list`."),
 
@@ -115,9 +125,10 @@ func NewMetrics(reg prometheus.Registerer, build BuildInfo, ledger *Ledger) (*Me
 
 	err := m.register(
 		ledger, buildInfo,
-		m.BatchPositions, m.BatchWrite, m.WriteErrors, m.CommitUnknown, m.AckErrors, m.DeadLetters, m.Claimed,
+		m.BatchPositions, m.BatchWrite, m.WriteErrors, m.BatchesHeld, m.CommitUnknown, m.AckErrors, m.DeadLetters, m.Claimed,
 		m.GroupRecreated, m.TrimmedUnread, m.LostPending, m.ListenerDropped, m.ListenerPanics, m.entryDelay, m.positionDelay,
-		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.streamAdded, m.deadLetterLength, m.streamTrimReaches,
+		m.streamLag, m.streamPending, m.streamOldestPending, m.streamLength, m.streamAdded, m.deadLetterLength,
+		m.streamOldestUnread, m.streamCatchUp, m.streamTrimReaches, m.streamLastCommit,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -159,11 +170,15 @@ type StreamStats struct {
 	Pending       int64         // entries delivered and not acknowledged (XPENDING)
 	OldestPending time.Duration // since the oldest pending entry was added; 0 without one
 	DeadLetters   int64         // entries in the dead-letter stream
+	// OldestUnread is the time since the oldest entry not yet delivered was added, 0 without one; nil where Redis cannot tell.
+	OldestUnread *time.Duration
+	// CatchUp is the time until the lag is read, 0 without a backlog; nil where it does not become smaller.
+	CatchUp *time.Duration
 	// TrimReaches is the time until trimming would reach unread entries; nil where it will not.
 	TrimReaches *time.Duration
 }
 
-// SetStream sets the gauges of stream, and makes its counters exist. A nil Lag, Added or TrimReaches removes its
+// SetStream sets the gauges of stream, and makes its counters exist. A nil pointer removes its
 // series, so that "not known" is neither 0 nor -1.
 func (m *Metrics) SetStream(stream string, s StreamStats) {
 	m.streamLength.WithLabelValues(stream).Set(float64(s.Length))
@@ -175,11 +190,22 @@ func (m *Metrics) SetStream(stream string, s StreamStats) {
 	}
 	setKnown(m.streamLag, stream, s.Lag)
 	setKnown(m.streamAdded, stream, s.Added)
-	if s.TrimReaches == nil {
-		m.streamTrimReaches.DeleteLabelValues(stream)
-	} else {
-		m.streamTrimReaches.WithLabelValues(stream).Set(s.TrimReaches.Seconds())
+	setSeconds(m.streamOldestUnread, stream, s.OldestUnread)
+	setSeconds(m.streamCatchUp, stream, s.CatchUp)
+	setSeconds(m.streamTrimReaches, stream, s.TrimReaches)
+}
+
+// SetCommitted sets when a row from the stream was committed last.
+func (m *Metrics) SetCommitted(stream string, at time.Time) {
+	m.streamLastCommit.WithLabelValues(stream).Set(float64(at.UnixMilli()) / 1000)
+}
+
+func setSeconds(gauge *prometheus.GaugeVec, stream string, value *time.Duration) {
+	if value == nil {
+		gauge.DeleteLabelValues(stream)
+		return
 	}
+	gauge.WithLabelValues(stream).Set(value.Seconds())
 }
 
 func setKnown(gauge *prometheus.GaugeVec, stream string, value *int64) {

@@ -28,7 +28,11 @@ func TestMetrics_NamesAndLint(t *testing.T) {
 	m.ListenerDropped.WithLabelValues("domain")
 	m.ListenerPanics.WithLabelValues("domain")
 	m.DeadLetters.WithLabelValues("not_json")
-	m.SetStream("telemetry:t", StreamStats{Lag: new(int64(0)), Added: new(int64(0))})
+	m.BatchesHeld.WithLabelValues("unavailable")
+	m.SetStream("telemetry:t", StreamStats{
+		Lag: new(int64(0)), Added: new(int64(0)), OldestUnread: new(time.Duration), CatchUp: new(time.Duration), TrimReaches: new(time.Duration),
+	})
+	m.SetCommitted("telemetry:t", time.Now())
 
 	families, err := reg.Gather()
 	require.NoError(t, err)
@@ -44,12 +48,13 @@ func TestMetrics_NamesAndLint(t *testing.T) {
 		runtimes[f.GetName()] = true
 	}
 	require.Equal(t, []string{
-		"ack_errors_total", "batch_positions", "batch_write_seconds", "build_info", "claimed_total",
+		"ack_errors_total", "batch_positions", "batch_write_seconds", "batches_held", "build_info", "claimed_total",
 		"commit_unknown_total", "dead_letter_length", "dead_letters_total", "device_evictions_total", "devices",
 		"entries_in_flight", "entries_read_total", "entry_delay_seconds", "group_recreated_total",
 		"listener_dropped_total", "listener_panics_total", "lost_pending_total",
-		"position_delay_seconds", "positions_total", "stream_entries_added", "stream_lag", "stream_length",
-		"stream_oldest_pending_seconds", "stream_pending", "trimmed_unread_total", "write_errors_total",
+		"position_delay_seconds", "positions_total", "stream_catch_up_seconds", "stream_entries_added", "stream_lag",
+		"stream_last_commit_timestamp_seconds", "stream_length", "stream_oldest_pending_seconds", "stream_oldest_unread_seconds",
+		"stream_pending", "stream_trim_reaches_unread_seconds", "trimmed_unread_total", "write_errors_total",
 	}, names)
 	require.True(t, runtimes["go_goroutines"], "Go collector")
 	require.True(t, runtimes["process_resident_memory_bytes"], "process collector")
@@ -92,8 +97,9 @@ func TestMetrics_Devices(t *testing.T) {
 
 func TestMetrics_SetStream(t *testing.T) {
 	known := StreamStats{Length: 100, Added: new(int64(300)), Lag: new(int64(7)), Pending: 5, OldestPending: 1500 * time.Millisecond, DeadLetters: 2}
+	known.OldestUnread, known.CatchUp, known.TrimReaches = new(2*time.Second), new(3*time.Second), new(4*time.Second)
 	unknown := known
-	unknown.Lag = nil
+	unknown.Lag, unknown.OldestUnread, unknown.CatchUp, unknown.TrimReaches = nil, nil, nil, nil
 
 	reg, m := newMetrics(t)
 	lags := func() int { return testutil.CollectAndCount(m.streamLag) }
@@ -104,6 +110,7 @@ func TestMetrics_SetStream(t *testing.T) {
 	for name, want := range map[string]float64{
 		"processor_stream_length": 100, "processor_stream_entries_added": 300, "processor_stream_lag": 7, "processor_stream_pending": 5,
 		"processor_stream_oldest_pending_seconds": 1.5, "processor_dead_letter_length": 2,
+		"processor_stream_oldest_unread_seconds": 2, "processor_stream_catch_up_seconds": 3, "processor_stream_trim_reaches_unread_seconds": 4,
 	} {
 		require.InDelta(t, want, scrape(t, reg)[name], 0, name)
 	}
@@ -113,6 +120,9 @@ func TestMetrics_SetStream(t *testing.T) {
 
 	m.SetStream("a", unknown)
 	require.Zero(t, lags(), "a lag that Redis cannot tell has no series")
+	for _, gauge := range []*prometheus.GaugeVec{m.streamOldestUnread, m.streamCatchUp, m.streamTrimReaches} {
+		require.Zero(t, testutil.CollectAndCount(gauge))
+	}
 	m.SetStream("b", unknown)
 	require.Zero(t, lags())
 	require.InDelta(t, 200, scrape(t, reg)["processor_stream_length"], 0)

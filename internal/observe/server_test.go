@@ -97,7 +97,7 @@ func TestHandler_Answers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg, _ := newMetrics(t)
 		redis := &dependency{}
-		h := NewHealth([]Probe{{"redis", redis.Check}}, HealthOptions{})
+		h := NewHealth([]Probe{{Name: "redis", Check: redis.Check}}, HealthOptions{})
 		handler := Handler(reg, h)
 		request := func(method, path string) (int, string) {
 			recorder := httptest.NewRecorder()

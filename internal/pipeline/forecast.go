@@ -12,6 +12,8 @@ const (
 	forecastSpan = time.Minute
 	// steadyFor is how long each look must find trimming closing in before it is believed.
 	steadyFor = time.Minute
+	// stoppedAfter is how long nothing may be read, while entries are added, before that alone is believed.
+	stoppedAfter = 15 * time.Second
 	// trimWarning is the time until trimming would reach unread entries below which it is logged,
 	// and awayFor how long it must have been longer than that to be logged again.
 	trimWarning = 10 * time.Minute
@@ -61,22 +63,34 @@ func (f *forecast) update(now time.Time, s stream.Stats) *time.Duration {
 	for len(f.looks) > 2 && now.Sub(f.looks[1].at) >= forecastSpan {
 		f.looks = f.looks[1:]
 	}
-	before := f.looks[0]
+	before, certain := f.looks[0], false
+	if idle := f.idle(); now.Sub(idle.at) >= stoppedAfter && l.added > idle.added {
+		before, certain = idle, true
+	}
 	elapsed := now.Sub(before.at)
 	behind := (l.added - before.added) - (l.read - before.read)
-	if elapsed < forecastSpan || behind <= 0 || !f.trimming(l) {
+	if (elapsed < forecastSpan && !certain) || behind <= 0 || !f.trimming(l) {
 		f.since = time.Time{}
 		return nil
 	}
 	if f.since.IsZero() {
 		f.since = now
 	}
-	if now.Sub(f.since) < steadyFor {
+	if now.Sub(f.since) < steadyFor && !certain {
 		return nil
 	}
 	// What lies between: entries that were read and are still on the stream.
 	between := max(l.read-l.trimmed, 0)
 	return new(time.Duration(float64(between) / float64(behind) * float64(elapsed)))
+}
+
+// idle returns the first of the looks since which nothing was read.
+func (f *forecast) idle() look {
+	first := len(f.looks) - 1
+	for first > 0 && f.looks[first-1].read == f.looks[first].read {
+		first--
+	}
+	return f.looks[first]
 }
 
 // restarted reports whether counts have gone back: the stream or the group was made anew.

@@ -43,8 +43,14 @@ func TestForecast_TellsWhenTrimmingReachesUnread(t *testing.T) {
 		"a fifth is left unread":         {flow{1000, 800, 2500, 300_000, 100, 0}, 120, 600, 15, 0},
 		"a fifth, and soon there":        {flow{1000, 800, 2500, 200_000, 100, 0}, 120, 600, 6.7, 1},
 		"a tenth is left unread":         {flow{1000, 900, 2500, 100_000, 100, 0}, 120, 600, 6.7, 1},
-		"a trickle that nobody reads":    {flow{1, 0, 1, 1000, 100, 0}, 160, 600, 6.7, 1},
-		"a rare entry that nobody reads": {flow{0.2, 0, 1, 1000, 100, 0}, 560, 1200, 66, 0},
+		"a trickle that nobody reads":    {flow{1, 0, 1, 1000, 100, 0}, 100, 600, 6.7, 1},
+		"a rare entry that nobody reads": {flow{0.2, 0, 1, 1000, 100, 0}, 500, 1200, 66, 0},
+		// Reads have stopped, as in an outage: this is known after 15 s.
+		"an outage":                        {flow{1000, 0, 1, 500_000, 100, 0}, 15, 300, 3.3, 1},
+		"an outage, the stream is short":   {flow{1000, 0, 1, 60_000, 100, 0}, 15, 45, 0.25, 1},
+		"an outage before any trimming":    {flow{1000, 0, 1, 1_200_000, 100, 0}, 200, 600, 13.3, 0},
+		"an outage, and nothing is added":  {flow{0, 0, 1, 500_000, 100, 0}, never, 600, 0, 0},
+		"reads in batches every 10 s, all": {flow{1000, 1000, 10_000, 500_000, 100, 0}, never, 600, 0, 0},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -28,6 +29,25 @@ func newBare(t testing.TB) (*Pipeline, *bytes.Buffer) {
 		Health:  observe.NewHealth(nil, observe.HealthOptions{Logger: logger}),
 		Logger:  logger,
 	}, &log
+}
+
+// gauges gives p other metrics, and returns a function that reads the one series of a name.
+func gauges(t testing.TB, p *Pipeline) func(name string) string {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	metrics, err := observe.NewMetrics(registry, observe.BuildInfo{}, p.Ledger)
+	require.NoError(t, err)
+	p.Metrics = metrics
+	return func(name string) string {
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			if f.GetName() == name {
+				return fmt.Sprint(f.GetMetric()[0].GetGauge().GetValue())
+			}
+		}
+		return "absent"
+	}
 }
 
 // messages are the log's lines as "level message".

@@ -21,6 +21,7 @@ type watcher struct {
 	pipeline *Pipeline
 	consumer *stream.Consumer
 	forecast forecast
+	pace     pace
 	blind    *observe.Incident
 	letters  int64 // as last seen
 	failures int   // looks in a row
@@ -72,7 +73,7 @@ func (w *watcher) look(ctx context.Context) (unread bool, err error) {
 	stats, statsErr := w.pipeline.countTrimmed(ctx, w.consumer)
 	if statsErr == nil {
 		w.reportNeverFed(stats)
-		w.show(stats)
+		w.show(stats, w.oldestUnread(ctx, stats))
 	}
 	gone, goneErr := w.consumer.RemoveGone(ctx, consumerExpiry)
 	if len(gone) > 0 {
@@ -91,7 +92,17 @@ func (w *watcher) reportNeverFed(stats stream.Stats) {
 	w.looked = true
 }
 
-func (w *watcher) show(stats stream.Stats) {
+// oldestUnread is nil where it is not known, also where the user may not read entries without the group.
+func (w *watcher) oldestUnread(ctx context.Context, stats stream.Stats) *time.Duration {
+	age, err := w.consumer.OldestUnread(ctx, stats)
+	if err != nil {
+		w.pipeline.Logger.Debug("the oldest unread entry cannot be found", "stream", w.consumer.Stream(), "error", err)
+		return nil
+	}
+	return age
+}
+
+func (w *watcher) show(stats stream.Stats, oldestUnread *time.Duration) {
 	now := time.Now()
 	reach := w.forecast.update(now, stats)
 	if w.forecast.warns(now, reach) {
@@ -105,6 +116,8 @@ func (w *watcher) show(stats stream.Stats) {
 		Pending:       stats.Pending,
 		OldestPending: stats.OldestPending,
 		DeadLetters:   w.letters,
+		OldestUnread:  oldestUnread,
+		CatchUp:       w.pace.update(now, stats.Counts()),
 		TrimReaches:   reach,
 	})
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -83,6 +84,55 @@ func TestWatcher_SaysThatItIsBlind(t *testing.T) {
 	}
 	require.Equal(t, []string{lost, blind, "info stream is watched again"}, messages(t, log))
 	require.True(t, p.Health.Readiness().Ready)
+}
+
+// The gauges answer how far behind the group is, and when it has caught up.
+func TestWatcher_ShowsHowFarBehindTheGroupIs(t *testing.T) {
+	c, client := newStreamOfTen(t, 3)
+	p, _ := newBare(t)
+	gauge := gauges(t, p)
+	w := p.newWatcher(c)
+	w.watch(t.Context())
+	unread := gauge("processor_stream_oldest_unread_seconds")
+	require.NotContains(t, []string{"absent", "0"}, unread)
+	require.Equal(t, "absent", gauge("processor_stream_catch_up_seconds"), "one look shows no pace")
+	require.Equal(t, "7", gauge("processor_stream_lag"))
+
+	read(t, c, 5)
+	w.watch(t.Context())
+	require.NotContains(t, []string{"absent", "0"}, gauge("processor_stream_catch_up_seconds"))
+
+	read(t, c, 2)
+	w.watch(t.Context())
+	require.Equal(t, []string{"0", "0"}, []string{gauge("processor_stream_oldest_unread_seconds"), gauge("processor_stream_catch_up_seconds")})
+
+	require.NoError(t, client.Del(t.Context(), c.Stream()).Err())
+	w.watch(t.Context())
+	require.Equal(t, "absent", gauge("processor_stream_oldest_unread_seconds"), "there is no group")
+}
+
+// A user that may not use XRANGE has no such age, and everything else.
+func TestWatcher_ShowsTheRestWithoutTheRightToReadEntries(t *testing.T) {
+	server := servertest.NewRedis(t, sandbox.RedisOptions{})
+	owner, err := stream.Connect(server.URL())
+	require.NoError(t, err)
+	require.NoError(t, owner.Do(t.Context(), "ACL", "SETUSER", "worker", "on", ">pw", "~*", "+@all", "-xrange").Err())
+	client, err := stream.Connect(strings.Replace(server.URL(), "redis://", "redis://worker:pw@", 1))
+	require.NoError(t, err)
+	c := stream.NewConsumer(client, "s", "processor", "me")
+	t.Cleanup(func() { require.NoError(t, errors.Join(c.Close(), client.Close(), owner.Close())) })
+	_, err = c.EnsureGroup(t.Context())
+	require.NoError(t, err)
+	addEntries(t, owner, "s", 3)
+	read(t, c, 1)
+	p, log := newBare(t)
+	gauge := gauges(t, p)
+	w := p.newWatcher(c)
+	for range blindAfter + 1 {
+		w.watch(t.Context())
+	}
+	require.Empty(t, messages(t, log))
+	require.Equal(t, []string{"absent", "2"}, []string{gauge("processor_stream_oldest_unread_seconds"), gauge("processor_stream_lag")})
 }
 
 // A stream that nothing was ever added to may have the wrong name: this is said once, at the start.

@@ -184,7 +184,12 @@ func (w *worker) observe(work context.Context) {
 		p.Devices.Observe(now, w.positions)
 	}
 	debug := p.Logger.Enabled(work, slog.LevelDebug)
+	var of *lane // the rows of one lane follow one another
 	for i := range w.positions {
+		if w.rows[i].lane != of {
+			of = w.rows[i].lane
+			p.Metrics.SetCommitted(of.name(), now)
+		}
 		pos, id := &w.positions[i], w.rows[i].entry.ID
 		p.Metrics.ObserveEntryDelay(now.Sub(id.Time()))
 		p.Metrics.ObservePositionDelay(now.Sub(pos.Timestamp))

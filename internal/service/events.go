@@ -17,6 +17,7 @@ func storeEvents(metrics *observe.Metrics, health *observe.Health, logger *slog.
 	}
 	for _, class := range store.Classes() {
 		metrics.WriteErrors.WithLabelValues(string(class))
+		metrics.BatchesHeld.WithLabelValues(string(class))
 	}
 	for _, reason := range position.Reasons() {
 		metrics.DeadLetters.WithLabelValues(string(reason))
@@ -28,6 +29,7 @@ func storeEvents(metrics *observe.Metrics, health *observe.Health, logger *slog.
 			metrics.BatchWrite.WithLabelValues(path).Observe(took.Seconds())
 		},
 		Failed:        func(class store.Class) { metrics.WriteErrors.WithLabelValues(string(class)).Inc() },
+		Held:          func(class store.Class, n int) { metrics.BatchesHeld.WithLabelValues(string(class)).Set(float64(n)) },
 		CommitUnknown: metrics.CommitUnknown.Inc,
 		Trouble: func(class store.Class, err error) {
 			if err == nil {

@@ -44,11 +44,21 @@ func (p *schemaProbe) check(ctx context.Context, s *store.Store) error {
 	case errors.As(err, &bad):
 		s.Pause(bad)
 		return errors.New(bad.Public())
-	case store.Classify(err) == store.Schema: // role, password, database: the writers meet the same
+	case store.Classify(err) == store.Schema, // role, password, database: the writers meet the same
+		!p.known && store.Classify(err) != store.Unavailable: // the server answers, and the worker waits for this check
 		return public(err)
 	default:
 		return fmt.Errorf("%w: %w", observe.ErrUnknown, err)
 	}
+}
+
+// answers is the result of a ping: a server that refuses the role, the password or the database answers, and the check of
+// the schema says so.
+func answers(err error) error {
+	if err != nil && store.Classify(err) == store.Schema {
+		return nil
+	}
+	return public(err)
 }
 
 // plainTable returns what is wrong with a table that takes rows all the same: nobody has asked for a plain one, so

@@ -89,8 +89,8 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 	}
 	s.Health = observe.NewHealth([]observe.Probe{
 		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis) }},
-		{Name: "postgres", Check: func(ctx context.Context) error { return public(s.Store.Ping(ctx)) }},
-		{Name: "schema", Check: func(ctx context.Context) error { return s.schema.check(ctx, s.Store) }},
+		{Name: "postgres", Check: func(ctx context.Context) error { return answers(s.Store.Ping(ctx)) }},
+		{Name: "schema", NeedsAnswer: true, Check: func(ctx context.Context) error { return s.schema.check(ctx, s.Store) }},
 	}, observe.HealthOptions{Logger: s.logger})
 	if err := s.Registry.Register(s.Health); err != nil {
 		return fmt.Errorf("register health metrics: %w", err)

@@ -96,8 +96,9 @@ func (s *Stream) rates(before, now stream.Info, took time.Duration) {
 	if reach != nil {
 		s.Trim, s.TrimAtLeast = new(reach.Seconds()), atLeast
 	}
-	if lag := now.Group.Lag; lag != nil && s.AddedRate != nil && s.ReadRate != nil && *s.ReadRate > *s.AddedRate {
-		s.CatchUp = new(float64(*lag) / (*s.ReadRate - *s.AddedRate))
+	pace := stream.Pace{Added: s.AddedRate, Read: s.ReadRate}
+	if left := pace.CatchUp(now.Group.Lag); left != nil {
+		s.CatchUp = new(left.Seconds())
 	}
 }
 
@@ -163,32 +164,8 @@ func groupOf(at time.Time, info stream.Info) *Group {
 // rates are entries a second that were added, that the group was given, and that it acknowledged; nil where a count
 // is not known or began anew in between. A worker that counts a loss corrects the group's count of reads by it.
 func rates(before, now stream.Info, took time.Duration) (added, read, done *float64) {
-	difference := func(from, to *int64) *int64 {
-		if from == nil || to == nil || *to < *from || took <= 0 {
-			return nil
-		}
-		return new(*to - *from)
-	}
-	rate := func(n *int64) *float64 {
-		if n == nil {
-			return nil
-		}
-		return new(float64(max(*n, 0)) / took.Seconds())
-	}
-	added = rate(difference(before.Added, now.Added))
-	if before.Group == nil || now.Group == nil {
-		return added, nil, nil
-	}
-	reads := difference(before.Group.Read, now.Group.Read)
-	if reads == nil {
-		return added, nil, nil
-	}
-	if before.Group.LastDelivered == now.Group.LastDelivered {
-		*reads = 0
-	} else {
-		*reads -= max(before.TrimmedUnread+before.Doubtful-now.TrimmedUnread-now.Doubtful, 0)
-	}
-	return added, rate(reads), rate(new(*reads - now.Group.Pending + before.Group.Pending))
+	p := stream.PaceOf(before.Counts(), now.Counts(), took)
+	return p.Added, p.Read, p.Done
 }
 
 // deadLetters counts the newest by reason: all of them may be millions.

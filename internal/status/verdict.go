@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"processor/internal/format"
+	"processor/internal/stream"
 )
 
 // Level is how well a stream is; a greater one is worse.
@@ -268,7 +269,7 @@ func PerSecond(rate *float64) string {
 // entries that were read lie between, and each addition beyond those read takes one of them. Nil where nothing was
 // ever trimmed, where the group keeps up, or where what is unread is less than what comes in 2 s.
 func forecastTrim(length int64, lag *int64, trimmedBefore, trimmedNow int64, added, read *float64) (reach *time.Duration, atLeast bool) {
-	if lag == nil || added == nil || read == nil || trimmedNow <= 0 || *added <= *read || float64(*lag) < 2**added {
+	if lag == nil || added == nil || read == nil || trimmedNow <= 0 || *added <= *read || (stream.Pace{Added: added}).KeepsUp(lag) {
 		return nil, false
 	}
 	return new(format.Seconds(float64(max(length-*lag, 0)) / (*added - *read))), trimmedNow <= trimmedBefore

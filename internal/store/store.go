@@ -60,6 +60,9 @@ type Events struct {
 	// each attempt, and with a nil error once no batch is held any more. The message of the database in it
 	// may hold values of a row.
 	Trouble func(class Class, err error)
+	// Held: so many batches are being held now, each because its last attempt failed with an error of the class. A batch
+	// whose refused rows are parked is not held.
+	Held func(class Class, batches int)
 }
 
 // Store holds the connections to the database that has the table positions.
@@ -136,7 +139,7 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection pool: %w", err)
 	}
-	return &Store{pool: pool, opts: opts, clock: wallClock(), trouble: newTrouble(opts.Events.Trouble)}, nil
+	return &Store{pool: pool, opts: opts, clock: wallClock(), trouble: newTrouble(opts.Events.Trouble, opts.Events.Held)}, nil
 }
 
 // useCredentials gives a connection the user and password of a URL.

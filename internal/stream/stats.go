@@ -34,6 +34,7 @@ type Stats struct {
 	// right, as after a restart, a failover or XGROUP SETID.
 	Doubtful int64
 
+	grouped       bool // the stream has the group
 	lastDelivered ID
 	run           string
 	right         *int64 // what Read should be; nil where one cannot tell
@@ -61,7 +62,7 @@ func (s *state) stats(now time.Time, exact bool) Stats {
 		Exists: s.exists, Length: s.length, Lag: s.trueLag(), Pending: s.pending,
 		Added: s.added, Read: s.read,
 		TrimmedUnread: loss.entries, Doubtful: loss.doubtful,
-		lastDelivered: s.lastDelivered, run: s.run, right: loss.read,
+		grouped: s.hasGroup, lastDelivered: s.lastDelivered, run: s.run, right: loss.read,
 	}
 	if s.pending > 0 && s.oldestPending != (ID{}) {
 		stats.OldestPending = max(now.Sub(s.oldestPending.Time()), 0)
@@ -82,6 +83,25 @@ func (s *state) trueLag() *int64 {
 		return nil // miniredis says the length instead
 	}
 	return s.lag
+}
+
+// OldestUnread returns how long ago the oldest entry that the group has yet to deliver was added, 0 without one; nil where
+// there is no group.
+func (c *Consumer) OldestUnread(ctx context.Context, stats Stats) (*time.Duration, error) {
+	if !stats.grouped {
+		return nil, nil
+	}
+	if stats.Lag != nil && *stats.Lag == 0 {
+		return new(time.Duration), nil
+	}
+	first, err := FirstAfter(ctx, c.client, c.stream, stats.lastDelivered)
+	if err != nil {
+		return nil, err
+	}
+	if first == (ID{}) {
+		return new(time.Duration), nil
+	}
+	return new(max(time.Since(first.Time()), 0)), nil
 }
 
 // DeadLetterLength counts the entries of the dead-letter stream (XLEN); 0 where there is none. It is
