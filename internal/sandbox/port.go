@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// freePort returns a free port of 127.0.0.1. The port is below the ephemeral range, so that no outgoing
+// FreePort returns a free port of 127.0.0.1. The port is below the ephemeral range, so that no outgoing
 // connection takes it while a server restarts.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	var err error
 	for range 100 {
 		port := 10_000 + rand.IntN(20_000)
