@@ -1,21 +1,16 @@
 package demo
 
 import (
-	"fmt"
+	"maps"
+	"slices"
 	"time"
 
-	"processor/internal/device"
-	"processor/internal/fleet"
-	"processor/internal/histogram"
 	"processor/internal/observe"
-	"processor/internal/service"
 )
 
 const (
 	// window is the period of rates and quantiles.
 	window = 5 * time.Second
-	// newestPositions is the number of positions shown.
-	newestPositions = 5
 	// warningShown is how long a warning stays visible.
 	warningShown = 10 * time.Second
 )
@@ -31,53 +26,74 @@ const (
 
 // snapshot is the state that the display shows.
 type snapshot struct {
-	phase     phase
-	elapsed   time.Duration
-	limit     time.Duration // 0: until Ctrl-C
-	devices   int           // simulated devices
-	rate      int           // target rate, positions per second
-	published uint64
-	ledger    observe.LedgerSnapshot
+	phase   phase
+	elapsed time.Duration
+	limit   time.Duration // 0: until Ctrl-C
+	devices int           // simulated devices
+	rate    int           // target rate, positions per second
+	keys    bool          // keys play scenes
 
+	reading
 	// Rates and quantiles cover the last window, or the whole run once it has ended.
 	publishedRate, storedRate float64 // positions per second
 	write, delay              quantiles
-	seen                      int // devices in the worker's cache
-	newest                    []device.NamedState
 	warning                   warning // zero: none within warningShown
+}
+
+// reading is what was read of worker, Redis and PostgreSQL at one moment.
+type reading struct {
+	published       uint64 // positions of the fleet
+	duplicates, bad uint64
+	kills, outages  int64
+
+	rows      uint64
+	rowsKnown bool // false: rows is the last known count
+
+	sum    figures // of all workers one after the other
+	starts int     // how often a worker was started
+	pid    int     // of the worker; 0: none is running
+	checks []checkState
+
+	lag     uint64
+	pending int64
+	letters letters
+}
+
+// checkState is a check of /readyz.
+type checkState struct {
+	name string
+	observe.Condition
+}
+
+// sortedChecks returns the checks by name.
+func sortedChecks(r observe.Readiness) []checkState {
+	var all []checkState
+	for _, name := range slices.Sorted(maps.Keys(r.Checks)) {
+		all = append(all, checkState{name, r.Checks[name]})
+	}
+	return all
 }
 
 // quantiles are in seconds, NaN where nothing was observed.
 type quantiles struct{ p50, p99 float64 }
 
-// lag counts the entries that were published and that the worker has yet to read.
-func (s snapshot) lag() uint64 {
-	return s.published - min(s.ledger.Read, s.published)
-}
-
-// observation holds the counters at one moment.
+// observation is a reading with its time.
 type observation struct {
-	at           time.Time
-	published    uint64
-	ledger       observe.LedgerSnapshot
-	write, delay histogram.Histogram
+	at time.Time
+	reading
 }
 
-// meter computes snapshots from the counters of worker and publisher.
+// meter computes snapshots from readings.
 type meter struct {
-	options   Options
-	service   *service.Service
-	publisher *fleet.Publisher
-	log       *workerLog
-	phase     phase
-	began     time.Time
-	stopped   time.Time     // when the fleet stopped; set from draining on
-	recent    []observation // oldest first; at most the first one is older than window
+	options Options
+	phase   phase
+	began   time.Time
+	stopped time.Time     // when the fleet stopped; set from draining on
+	recent  []observation // oldest first; at most the first one is older than window
 }
 
-func newMeter(o Options, s *service.Service, p *fleet.Publisher, log *workerLog) *meter {
-	now := time.Now()
-	return &meter{options: o, service: s, publisher: p, log: log, began: now, recent: []observation{{at: now}}}
+func newMeter(o Options, began time.Time) *meter {
+	return &meter{options: o, began: began, recent: []observation{{at: began}}}
 }
 
 // drain records that the fleet has stopped.
@@ -86,14 +102,10 @@ func (m *meter) drain() { m.phase, m.stopped = draining, time.Now() }
 // end records that the run has ended.
 func (m *meter) end() { m.phase = ended }
 
-// read returns a snapshot of the counters. It returns an error if the metrics cannot be gathered.
-func (m *meter) read(now time.Time) (snapshot, error) {
-	o, err := m.observe(now)
-	if err != nil {
-		return snapshot{}, err
-	}
-	m.recent = append(m.recent, o)
-	for now.Sub(m.recent[1].at) >= window {
+// snapshot adds a reading and returns the snapshot. Readings come in the order of their times.
+func (m *meter) snapshot(now time.Time, r reading, w warning) snapshot {
+	m.recent = append(m.recent, observation{now, r})
+	for len(m.recent) > 2 && now.Sub(m.recent[1].at) >= window {
 		m.recent = m.recent[1:]
 	}
 	before, publishedUntil := m.recent[0], now
@@ -106,45 +118,15 @@ func (m *meter) read(now time.Time) (snapshot, error) {
 		limit:         m.options.For,
 		devices:       m.options.Devices,
 		rate:          m.options.Rate,
-		published:     o.published,
-		ledger:        o.ledger,
-		publishedRate: float64(o.published-before.published) / publishedUntil.Sub(before.at).Seconds(),
-		storedRate:    float64(o.ledger.Inserted-before.ledger.Inserted) / now.Sub(before.at).Seconds(),
-		write:         quantilesOf(o.write.Since(before.write)),
-		delay:         quantilesOf(o.delay.Since(before.delay)),
-		seen:          m.service.Devices.Len(),
-		newest:        m.service.Devices.Newest(newestPositions),
+		reading:       r,
+		publishedRate: float64(r.published-before.published) / publishedUntil.Sub(before.at).Seconds(),
+		storedRate:    float64(r.sum.ledger.Inserted-before.sum.ledger.Inserted) / now.Sub(before.at).Seconds(),
 	}
-	if w := m.log.lastWarning(); now.Sub(w.at) < warningShown {
+	write, delay := r.sum.write.Since(before.sum.write), r.sum.delay.Since(before.sum.delay)
+	s.write = quantiles{write.Quantile(0.5), write.Quantile(0.99)}
+	s.delay = quantiles{delay.Quantile(0.5), delay.Quantile(0.99)}
+	if now.Sub(w.at) < warningShown {
 		s.warning = w
 	}
-	return s, nil
-}
-
-func (m *meter) observe(now time.Time) (observation, error) {
-	// The ledger is read first: in the other order, more entries could seem read than published.
-	o := observation{at: now, ledger: m.service.Ledger.Snapshot(), published: m.publisher.Published()}
-	families, err := m.service.Registry.Gather()
-	if err != nil {
-		return observation{}, fmt.Errorf("gather metrics: %w", err)
-	}
-	for _, family := range families {
-		var h *histogram.Histogram
-		switch family.GetName() {
-		case "processor_batch_write_seconds":
-			h = &o.write
-		case "processor_entry_delay_seconds":
-			h = &o.delay
-		default:
-			continue
-		}
-		for _, metric := range family.GetMetric() { // one for each write path
-			*h = h.Add(histogram.Read(metric.GetHistogram()))
-		}
-	}
-	return o, nil
-}
-
-func quantilesOf(h histogram.Histogram) quantiles {
-	return quantiles{p50: h.Quantile(0.5), p99: h.Quantile(0.99)}
+	return s
 }

@@ -2,39 +2,70 @@ package demo
 
 import (
 	"fmt"
-
-	"processor/internal/observe"
+	"strings"
 )
 
 // result holds the final counts of a demo.
 type result struct {
-	published   uint64 // acknowledged by Redis
-	unconfirmed uint64 // sent, but Redis's reply was lost: any number of them may be on the stream
-	stored      uint64 // rows in the table
-	ledger      observe.LedgerSnapshot
+	kills, outages int
+	duplicates     uint64
+	// positions and bad count what Redis confirmed, duplicates apart. Of what it did not confirm, because its reply
+	// was lost, any number may be on the stream.
+	positions, positionsUnconfirmed uint64
+	bad, badUnconfirmed             uint64
+
+	rows uint64 // in the table
+	// badLetters counts the bad entries among the dead letters, otherLetters the dead letters of anything else.
+	badLetters, otherLetters uint64
+	unread                   bool // the stream was not drained
 }
 
-// check compares published positions with stored rows. Its errors give both counts.
+// check returns an error, with the counts, unless every position published is one row and every bad entry is one
+// dead letter.
 func (r result) check() error {
-	switch {
-	case r.stored < r.published:
-		return fmt.Errorf("published %d positions but stored %d rows: %d are missing (%d were dead-lettered)",
-			r.published, r.stored, r.published-r.stored, r.ledger.DeadLettered)
-	case r.stored > r.published+r.unconfirmed:
-		return fmt.Errorf("published %d positions but stored %d rows: %d are too many",
-			r.published, r.stored, r.stored-r.published-r.unconfirmed)
-	case !r.ledger.Balanced():
-		return fmt.Errorf("published %d positions and stored %d rows, but the ledger does not balance: %s",
-			r.published, r.stored, r.ledger)
+	var wrong []string
+	differ := func(what string, got, least, unconfirmed uint64) {
+		switch {
+		case got < least:
+			wrong = append(wrong, plural(least-got, what)+" missing")
+		case got > least+unconfirmed:
+			wrong = append(wrong, plural(got-least-unconfirmed, what)+" too many")
+		}
 	}
-	return nil
+	differ("row", r.rows, r.positions, r.positionsUnconfirmed)
+	differ("dead letter", r.badLetters, r.bad, r.badUnconfirmed)
+	differ("other dead letter", r.otherLetters, 0, 0)
+	if r.unread {
+		wrong = append(wrong, "entries are still unread or pending")
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %s published, but %s + %s (%s)", r.faults(), thousands(r.positions+r.bad),
+		plural(r.rows, "row"), plural(r.badLetters+r.otherLetters, "dead letter"), strings.Join(wrong, ", "))
 }
 
 // String describes a result for which check returned nil.
 func (r result) String() string {
-	if r.unconfirmed > 0 {
-		return fmt.Sprintf("published %d positions, and up to %d more that Redis did not confirm; stored %d rows: nothing is missing",
-			r.published, r.unconfirmed, r.stored)
+	// What was stored was published, also where Redis's reply was lost.
+	published := r.rows + r.badLetters
+	text := fmt.Sprintf("%s: %s published = %s + %s", r.faults(), thousands(published),
+		plural(r.rows, "row"), plural(r.badLetters, "dead letter"))
+	if lost := published - r.positions - r.bad; lost > 0 {
+		text += fmt.Sprintf(" (Redis did not confirm %s of them)", thousands(lost))
 	}
-	return fmt.Sprintf("published %d positions, stored %d rows: equal", r.published, r.stored)
+	return text
+}
+
+func (r result) faults() string {
+	return fmt.Sprintf("%s, %s, %s, %s bad", plural(uint64(r.kills), "kill"), plural(uint64(r.outages), "outage"),
+		plural(r.duplicates, "duplicate"), thousands(r.bad))
+}
+
+// plural formats "1 row", "2 rows".
+func plural(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return thousands(n) + " " + what + "s"
 }

@@ -19,36 +19,65 @@ const (
 	// maxMemory bounds the backlog in Redis. Above it Redis refuses XADD, and the publisher retries.
 	maxMemory = "512mb"
 
-	stopTimeout = 20 * time.Second
+	stopTimeout  = 20 * time.Second
+	abortTimeout = 2 * time.Second
 )
 
 // servers are the Redis and PostgreSQL servers of the demo.
 type servers struct {
 	redisURL, databaseURL   string
 	redisName, postgresName string // name and version, for the display
-	stops                   []func(context.Context) error
+	// imitation: Redis is miniredis.
+	imitation bool
+	postgres  *sandbox.Postgres
+	// dir is where the servers have their files.
+	dir   string
+	stops []func(context.Context) error
+	// abandoned: a download goes on in the background, which only the end of the process stops.
+	abandoned bool
 }
 
 // start starts Redis and PostgreSQL, with substitutes for those that are not installed. The caller calls
 // stop, also after an error.
 func (s *servers) start(ctx context.Context, options sandbox.RedisOptions, say func(string)) error {
 	say("starting Redis")
+	options.TempDir = s.dir
 	options.ExtraArgs = append([]string{"--maxmemory", maxMemory}, options.ExtraArgs...)
 	if err := s.startRedis(ctx, options); err != nil {
 		return err
 	}
 	say("starting PostgreSQL")
-	postgres, err := sandbox.StartPostgres(ctx, sandbox.PostgresOptions{})
+	postgresOptions := sandbox.PostgresOptions{TempDir: s.dir, ExtraConf: []string{
+		"dynamic_shared_memory_type = mmap", // a file in the directory, which is removed with it
+	}}
+	postgres, err := sandbox.StartPostgres(ctx, postgresOptions)
 	if errors.Is(err, sandbox.ErrNotInstalled) {
 		say(err.Error())
-		say("downloading PostgreSQL instead (once, about 30 MB); Ctrl-C has no effect until it is done")
-		postgres, err = sandbox.StartEmbeddedPostgres(ctx, sandbox.PostgresOptions{})
+		say("downloading PostgreSQL instead (once, about 30 MB)")
+		postgres, err = s.download(ctx, postgresOptions)
 	}
 	if err != nil {
 		return err
 	}
+	s.postgres = postgres
 	s.stops = append(s.stops, postgres.Stop)
 	return s.createDatabase(ctx, postgres)
+}
+
+// download starts an embedded PostgreSQL. If ctx ends meanwhile, it returns although the download goes on.
+func (s *servers) download(ctx context.Context, options sandbox.PostgresOptions) (*sandbox.Postgres, error) {
+	var postgres *sandbox.Postgres
+	started := begin(func() (err error) {
+		postgres, err = sandbox.StartEmbeddedPostgres(ctx, options)
+		return err
+	})
+	select {
+	case <-started.done:
+		return postgres, started.err
+	case <-ctx.Done():
+		s.abandoned = true
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (s *servers) startRedis(ctx context.Context, options sandbox.RedisOptions) error {
@@ -75,6 +104,7 @@ func (s *servers) startMiniredis() error {
 		stop()
 		return nil
 	})
+	s.imitation = true
 	s.redisURL, s.redisName = url, "miniredis (redis-server not installed)"
 	return nil
 }
@@ -127,11 +157,17 @@ func postgresVersion(ctx context.Context, url string) (version string, err error
 	return version, nil
 }
 
-// stop stops the servers in reverse order of their start.
-func (s *servers) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+// stop stops the servers in reverse order of their start. After the end of abort it kills them, but PostgreSQL, which
+// would leave shared memory behind: that has a moment for an immediate shutdown.
+func (s *servers) stop(abort context.Context) error {
+	ctx, cancel := context.WithTimeout(abort, stopTimeout)
 	defer cancel()
 	var err error
+	if abort.Err() != nil && s.postgres != nil {
+		moment, cancel := context.WithTimeout(context.WithoutCancel(abort), abortTimeout)
+		defer cancel()
+		err = s.postgres.StopImmediate(moment)
+	}
 	for _, stop := range slices.Backward(s.stops) {
 		err = errors.Join(err, stop(ctx))
 	}

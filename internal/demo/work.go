@@ -7,155 +7,188 @@ import (
 	"time"
 
 	"processor/internal/fleet"
-	"processor/internal/store"
 )
 
 const (
-	// refresh is how often the counters are read and a terminal is redrawn.
-	refresh = 250 * time.Millisecond
+	// refreshEvery is how often the state is read and a terminal is redrawn.
+	refreshEvery = 250 * time.Millisecond
 	// drainTimeout is how long drain waits without progress before it gives up.
 	drainTimeout = 30 * time.Second
+	// shutdownTimeout is short: when the worker stops, the stream is drained or drainTimeout has passed.
+	shutdownTimeout = 5 * time.Second
 )
 
-// work runs the fleet until ctx ends or Options.For has passed, and the worker until the stream is
-// drained. Both have stopped when it returns.
+// work publishes and plays until ctx ends or Options.For has passed, and runs the worker until the stream is drained.
+// All of it has stopped when it returns.
 func (d *demo) work(ctx context.Context) error {
-	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWorker()
-	worker := begin(func() error { return d.service.Run(workerCtx) })
 	// A deadline would abort the Redis command in progress; cancelling lets it finish.
 	publishCtx, stopPublishing := context.WithCancel(ctx)
 	defer stopPublishing()
+	workerCtx, stopWorker := context.WithCancel(d.abort)
+	defer stopWorker()
+	worker := begin(func() error { return d.keeper.run(workerCtx, d.abort, publishCtx.Done()) })
+	counter := begin(func() error {
+		d.rows.run(workerCtx)
+		return nil
+	})
+	console := begin(func() error {
+		if d.console == nil {
+			return nil
+		}
+		return d.console(workerCtx)
+	})
 	if d.options.For > 0 {
 		defer time.AfterFunc(d.options.For, stopPublishing).Stop()
 	}
 	publisher := begin(func() error { return d.publish(publishCtx) })
-
-	err := d.watch(workerCtx, publisher, worker)
-	stopPublishing()
-	<-publisher.done
+	scenes := begin(func() error { return d.director.run(publishCtx) })
+	err := d.watchKeys(publishCtx, stopPublishing)
 	if err == nil {
-		err = d.drain(workerCtx, worker)
+		err = d.watch(worker, publisher, scenes)
+	}
+	stopPublishing()
+	if err == nil {
+		err = d.watch(worker, scenes, publisher)
+	}
+	<-publisher.done
+	<-scenes.done
+	err = errors.Join(err, publisher.err, scenes.err)
+	if err == nil {
+		err = d.drain(worker)
 	}
 	if err == nil {
-		err = d.finish()
+		_, _ = d.rows.count(d.abort) // compare reports the error
+		d.meter.end()
+		d.display.finish(d.refresh(d.abort))
 	}
 	stopWorker()
 	<-worker.done
-	return errors.Join(err, publisher.err, worker.err)
+	<-counter.done
+	<-console.done
+	if errors.Is(err, errWorkerEnded) {
+		return worker.err
+	}
+	return errors.Join(err, worker.err, during("console", console.err))
+}
+
+// watchKeys reads keys in the background until ctx ends.
+func (d *demo) watchKeys(ctx context.Context, stop func()) error {
+	if d.keyboard == nil {
+		return nil
+	}
+	if err := d.keyboard.single(); err != nil {
+		return err
+	}
+	// Nobody waits for it: a read of a terminal cannot be interrupted.
+	go d.keyboard.read(ctx, func(key byte) {
+		if key == 'q' || key == 'Q' {
+			stop()
+			return
+		}
+		d.director.press(key)
+	})
+	return nil
 }
 
 // publish runs the fleet. It returns nil if ctx ended it.
 func (d *demo) publish(ctx context.Context) error {
 	vehicles := fleet.New(fleet.Options{Devices: d.options.Devices, Seed: d.options.Seed, Start: time.Now()})
-	err := d.publisher.Run(ctx, vehicles, fleet.Pace{Rate: float64(d.options.Rate)})
+	err := d.fleet.Run(ctx, vehicles, fleet.Pace{Rate: float64(d.options.Rate)})
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-var errWorkerEnded = errors.New("the worker stopped unexpectedly")
+var errWorkerEnded = errors.New("the worker ended unexpectedly")
 
-// watch updates the display until the fleet has stopped publishing.
-func (d *demo) watch(ctx context.Context, publisher, worker *task) error {
-	ticker := time.NewTicker(refresh)
+// watch updates the display until the first task has ended, or the second with an error.
+func (d *demo) watch(worker, until, other *task) error {
+	ticker := time.NewTicker(refreshEvery)
 	defer ticker.Stop()
 	for {
-		if err := d.show(ctx); err != nil {
-			return err
-		}
+		d.display.show(d.refresh(d.abort))
 		select {
 		case <-ticker.C:
-		case <-publisher.done:
-			return nil
+		case <-until.done:
+			return until.err
 		case <-worker.done:
 			return errWorkerEnded
+		case <-d.abort.Done():
+			return context.Cause(d.abort)
+		}
+		if other.ended() && other.err != nil {
+			return other.err
 		}
 	}
 }
 
 // drain updates the display until the stream is drained, or nothing was stored for drainTimeout.
-func (d *demo) drain(ctx context.Context, worker *task) error {
+func (d *demo) drain(worker *task) error {
 	d.meter.drain()
-	ticker := time.NewTicker(refresh)
+	ticker := time.NewTicker(refreshEvery)
 	defer ticker.Stop()
-	last, since := d.service.Ledger.Snapshot(), time.Now()
+	last, since := snapshot{}, time.Now()
 	for {
-		if err := d.show(ctx); err != nil {
-			return err
-		}
-		if drained, err := d.queue.drained(ctx); err == nil && drained {
+		s := d.refresh(d.abort)
+		d.display.show(s)
+		if drained, err := d.queue.drained(d.abort); err == nil && drained {
 			return nil
 		}
-		if now := d.service.Ledger.Snapshot(); now != last {
-			last, since = now, time.Now()
+		if s.sum.ledger != last.sum.ledger || s.starts != last.starts {
+			last, since = s, time.Now()
 		}
 		if time.Since(since) > drainTimeout {
-			d.display.say(fmt.Sprintf("nothing was stored for %s: giving up", drainTimeout))
-			return nil // compare then reports the missing rows
+			d.display.say(alarm, fmt.Sprintf("nothing was stored for %s: giving up", drainTimeout))
+			return nil // compare then reports what is missing
 		}
 		select {
 		case <-ticker.C:
 		case <-worker.done:
 			return errWorkerEnded
+		case <-d.abort.Done():
+			return context.Cause(d.abort)
 		}
 	}
 }
 
-// show reads the counters and updates the display.
-func (d *demo) show(ctx context.Context) error {
-	// An error is ignored: the worker reports a Redis outage itself, and the next call trims as well.
-	_ = d.queue.trim(ctx, d.service.Ledger.Snapshot().Read)
-	s, err := d.meter.read(time.Now())
-	if err != nil {
-		return err
-	}
-	d.display.show(s)
-	return nil
-}
-
-// finish shows the figures of the whole run.
-func (d *demo) finish() error {
-	d.meter.end()
-	s, err := d.meter.read(time.Now())
-	if err != nil {
-		return err
-	}
-	d.display.finish(s)
-	return nil
-}
-
-// compare counts the rows and compares them with the published positions. Worker and fleet must have
+// compare counts rows and dead letters and compares them with what was published. Worker and publishers must have
 // stopped.
-func (d *demo) compare(ctx context.Context) error {
-	ledger := d.service.Ledger.Snapshot()
-	d.display.say("ledger: " + ledger.String())
-	stored, err := countRows(ctx, d.servers.databaseURL)
+func (d *demo) compare() error {
+	ctx := d.abort
+	r := result{
+		kills: int(d.director.kills.Load()), outages: int(d.director.outages.Load()),
+		duplicates: d.director.duplicates.Published(),
+		positions:  d.fleet.Published(), positionsUnconfirmed: d.fleet.Unconfirmed(),
+		bad: d.director.bad.Published(), badUnconfirmed: d.director.bad.Unconfirmed(),
+	}
+	var err error
+	if r.rows, err = d.rows.count(ctx); err != nil {
+		return fmt.Errorf("count the rows of %d positions: %w", r.positions, err)
+	}
+	found, err := d.queue.letters(ctx)
 	if err != nil {
-		return fmt.Errorf("count rows after publishing %d positions: %w", d.publisher.Published(), err)
-	}
-	result := result{
-		published:   d.publisher.Published(),
-		unconfirmed: d.publisher.Unconfirmed(),
-		stored:      uint64(stored),
-		ledger:      ledger,
-	}
-	if err := result.check(); err != nil {
 		return err
 	}
-	d.display.say(result.String())
-	return nil
-}
-
-// countRows opens a new store, because the worker's is closed at this point.
-func countRows(ctx context.Context, databaseURL string) (int64, error) {
-	s, err := store.Open(ctx, databaseURL, store.Options{})
+	r.badLetters, r.otherLetters = found.bad, found.other
+	drained, err := d.queue.drained(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer s.Close()
-	return s.Count(ctx)
+	r.unread = !drained
+	if err := r.check(); err != nil {
+		return err
+	}
+	ledger := d.log.lastLedger()
+	if ledger == nil {
+		return errors.New("the worker stopped without its ledger")
+	}
+	if !ledger.Balanced() {
+		return fmt.Errorf("the ledger of the worker does not balance: %s", ledger)
+	}
+	d.display.say(plain, fmt.Sprintf("ledger of the last worker: %s", ledger))
+	d.display.say(title, r.String())
+	return nil
 }
 
 // task is a running goroutine. err may be read after done is closed.
@@ -171,4 +204,13 @@ func begin(f func() error) *task {
 		t.err = f()
 	}()
 	return t
+}
+
+func (t *task) ended() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
 }

@@ -32,6 +32,9 @@ func (h Histogram) Add(other Histogram) Histogram {
 	if h.counts == nil {
 		return other
 	}
+	if other.counts == nil {
+		return h
+	}
 	sum := Histogram{bounds: h.bounds, counts: make([]uint64, len(h.counts)), total: h.total + other.total}
 	for i := range h.counts {
 		sum.counts[i] = h.counts[i] + other.counts[i]

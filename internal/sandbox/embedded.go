@@ -17,7 +17,7 @@ import (
 // (about 30 MB, once; the archive is kept in ~/.embedded-postgres-go) and unpacks them into a temporary
 // directory. They do not include TimescaleDB. ctx does not interrupt the download.
 func StartEmbeddedPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
-	dir, err := os.MkdirTemp("", "processor-postgres-binaries-")
+	dir, err := os.MkdirTemp(options.TempDir, "processor-postgres-binaries-")
 	if err != nil {
 		return nil, fmt.Errorf("start embedded PostgreSQL: %w", err)
 	}
@@ -25,7 +25,7 @@ func StartEmbeddedPostgres(ctx context.Context, options PostgresOptions) (*Postg
 		return nil, errors.Join(fmt.Errorf("start embedded PostgreSQL: %w; or install Debian's postgresql", err), os.RemoveAll(dir))
 	}
 	installed := postgresInstallation{binDir: filepath.Join(dir, "bin"), temporary: []string{dir}}
-	return startPostgres(ctx, installed, options.ExtraConf)
+	return startPostgres(ctx, installed, options)
 }
 
 // fetchPostgres downloads and unpacks the binaries into dir.

@@ -27,6 +27,9 @@ type PostgresOptions struct {
 	// BinDir is the directory of initdb and postgres. Empty means the first of: the directory in the
 	// environment variable SANDBOX_POSTGRES_BIN, the newest of Debian's versions, PATH.
 	BinDir string
+	// TempDir is where the temporary directory is made; the user of the server must be able to enter it. Empty
+	// means [os.TempDir].
+	TempDir string
 	// ExtraConf are additional lines of postgresql.conf. They override the lines of this package.
 	ExtraConf []string
 }
@@ -53,15 +56,15 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 	if err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	return startPostgres(ctx, installed, options.ExtraConf)
+	return startPostgres(ctx, installed, options)
 }
 
 // startPostgres owns the temporary directories of installed.
-func startPostgres(ctx context.Context, installed postgresInstallation, extraConf []string) (*Postgres, error) {
+func startPostgres(ctx context.Context, installed postgresInstallation, options PostgresOptions) (*Postgres, error) {
 	p := newPostgres(installed.binDir, rand.Text(), installed.hasTimescaleDB(ctx))
 	p.temporary = installed.temporary
 
-	err := p.prepare(ctx, extraConf)
+	err := p.prepare(ctx, options)
 	if err == nil {
 		err = p.start(ctx)
 	}
@@ -81,8 +84,8 @@ func newPostgres(binDir, password string, timescaleDB bool) *Postgres {
 }
 
 // prepare creates the database cluster.
-func (p *Postgres) prepare(ctx context.Context, extraConf []string) error {
-	if err := p.makeDir(); err != nil {
+func (p *Postgres) prepare(ctx context.Context, options PostgresOptions) error {
+	if err := p.makeDir(options.TempDir); err != nil {
 		return p.wrap("start", err)
 	}
 	passwordFile, err := p.writeFile("password", p.password)
@@ -94,16 +97,16 @@ func (p *Postgres) prepare(ctx context.Context, extraConf []string) error {
 		"--encoding", "UTF8", "--locale", "C.UTF-8"); err != nil {
 		return p.wrap("initdb for", err)
 	}
-	return p.wrap("configure", p.appendConf(append(p.conf(), extraConf...)))
+	return p.wrap("configure", p.appendConf(append(p.conf(), options.ExtraConf...)))
 }
 
-// makeDir chooses the port, and creates the directory that Stop removes.
-func (p *Postgres) makeDir() error {
+// makeDir chooses the port, and creates the directory in tempDir that Stop removes.
+func (p *Postgres) makeDir(tempDir string) error {
 	var err error
 	if p.port, err = FreePort(); err != nil {
 		return err
 	}
-	if p.dir, err = os.MkdirTemp("", "processor-postgres-"); err != nil {
+	if p.dir, err = os.MkdirTemp(tempDir, "processor-postgres-"); err != nil {
 		return err
 	}
 	p.temporary = append(p.temporary, p.dir)

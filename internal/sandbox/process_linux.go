@@ -16,6 +16,10 @@ import (
 // overloaded machine takes more than milliseconds.
 const stateTimeout = 10 * time.Second
 
+// ChildAttr returns the attributes of a child that Ctrl-C does not reach and that is killed when the thread that
+// started it ends: runtime.LockOSThread keeps that thread.
+func ChildAttr() *syscall.SysProcAttr { return sysProcAttr(nil) }
+
 // sysProcAttr returns attributes of a child that Ctrl-C does not reach and that is killed when its parent
 // ends.
 func sysProcAttr(credential *syscall.Credential) *syscall.SysProcAttr {

@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// ChildAttr returns the attributes of a child that Ctrl-C does not reach.
+func ChildAttr() *syscall.SysProcAttr { return sysProcAttr(nil) }
+
 // sysProcAttr returns attributes of a child that Ctrl-C does not reach.
 func sysProcAttr(credential *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Credential: credential}

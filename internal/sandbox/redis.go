@@ -21,6 +21,8 @@ type RedisOptions struct {
 	Binary string
 	// Dir is the server's directory, which Stop keeps. Empty means a temporary directory, which Stop removes.
 	Dir string
+	// TempDir is where the temporary directory is made. Empty means [os.TempDir].
+	TempDir string
 	// Port is the port on 127.0.0.1. 0 means a free port.
 	Port int
 	// AppendOnly turns the append-only file on, synced every second: data survives Restart and Kill.
@@ -69,7 +71,7 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	}
 	dir := options.Dir
 	if dir == "" {
-		if dir, err = os.MkdirTemp("", "processor-redis-"); err != nil {
+		if dir, err = os.MkdirTemp(options.TempDir, "processor-redis-"); err != nil {
 			return nil, fmt.Errorf("start redis-server: %w", err)
 		}
 		r.temporary = []string{dir}

@@ -35,7 +35,7 @@ func (p *Postgres) StartStandby(ctx context.Context, options StandbyOptions) (*P
 }
 
 func (p *Postgres) copyOf(ctx context.Context, primary *Postgres, options StandbyOptions) error {
-	if err := p.makeDir(); err != nil {
+	if err := p.makeDir(""); err != nil {
 		return p.wrap("start", err)
 	}
 	if err := p.runProgram(ctx, "pg_basebackup", "--pgdata", p.data(), "--checkpoint", "fast", "--no-sync",

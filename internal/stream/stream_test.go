@@ -219,7 +219,7 @@ func TestConsumer_Stats(t *testing.T) {
 	lag := int64(1)
 	require.Equal(t, Stats{
 		Length: 3, Lag: &lag, Pending: 1, OldestPending: stats.OldestPending,
-		Exists: true, Added: counted(3), Read: counted(2), lastDelivered: stats.lastDelivered, run: stats.run, right: counted(2),
+		Exists: true, Added: counted(3), Read: counted(2), grouped: true, lastDelivered: stats.lastDelivered, run: stats.run, right: counted(2),
 	}, stats)
 
 	letters, err := f.DeadLetterLength(t.Context())

@@ -6,14 +6,16 @@ const svg = (tag, attributes) => {
   return node;
 };
 
-const width = 300, height = 84, span = 10 * 60 * 1000;
+const width = 300, height = 84, minute = 60 * 1000;
 
-// Chart draws one figure of the last ten minutes.
+// Chart draws one figure of the last one to ten minutes: of as many as the points fill.
 export class Chart {
   constructor(title, unit, tone) {
     this.title = title;
     this.unit = unit;
     this.points = [];
+    this.minutes = 1;
+    this.since = el("span", {}, "");
     this.now = el("output", {}, "–");
     this.top = el("span", {}, "");
     this.area = svg("path", { class: "fill" });
@@ -22,7 +24,7 @@ export class Chart {
     this.drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": title });
     this.drawing.append(svg("line", { class: "base", x1: 0, x2: width, y1: height, y2: height }), this.area, this.line, this.cross);
     this.node = el("figure", { class: "chart " + tone }, el("figcaption", {}, title, this.now), this.drawing,
-      el("div", { class: "axis" }, el("span", {}, "10 min ago"), this.top, el("span", {}, "now")));
+      el("div", { class: "axis" }, this.since, this.top, el("span", {}, "now")));
     this.drawing.addEventListener("pointermove", (e) => this.point(e));
     this.drawing.addEventListener("pointerleave", () => this.leave());
   }
@@ -31,6 +33,9 @@ export class Chart {
   set(points, end) {
     this.points = points;
     this.end = end;
+    const filled = points.length ? Math.ceil((end - points[0][0]) / minute) : 1;
+    this.minutes = Math.min(Math.max(filled, 1), 10);
+    put(this.since, `${this.minutes} min ago`);
     const known = points.filter((p) => p[1] != null);
     const most = known.reduce((m, p) => Math.max(m, p[1]), 0);
     this.most = Math.max(most, 1) * 1.08;
@@ -47,15 +52,15 @@ export class Chart {
     this.latest = compact(last) + (last == null ? "" : this.unit);
     if (!this.pointed) put(this.now, this.latest);
     put(this.top, known.length ? "max " + compact(most) : "");
-    this.drawing.setAttribute("aria-label", `${this.title}: now ${number(last)}, at most ${number(most)} in the last 10 minutes`);
+    this.drawing.setAttribute("aria-label", `${this.title}: now ${number(last)}, at most ${number(most)} in the last ${this.minutes} min`);
   }
 
-  x(t) { return width - ((this.end - t) / span) * width; }
+  x(t) { return width - ((this.end - t) / (this.minutes * minute)) * width; }
   y(v) { return height - (v / this.most) * height; }
 
   point(e) {
     const box = this.drawing.getBoundingClientRect();
-    const t = this.end - (1 - (e.clientX - box.left) / box.width) * span;
+    const t = this.end - (1 - (e.clientX - box.left) / box.width) * this.minutes * minute;
     let near = null;
     for (const p of this.points) if (p[1] != null && (!near || Math.abs(p[0] - t) < Math.abs(near[0] - t))) near = p;
     if (!near) return;
