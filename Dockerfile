@@ -1,9 +1,12 @@
-# The image contains one static binary and the CA certificates. By default it runs the worker; other
-# commands are `migrate up`, `publish`, `status`, `doctor` and `dlq`.
+# The image contains one static binary, the CA certificates, and the licences of the modules in the binary. By default it
+# runs the worker; other commands are `migrate up`, `publish`, `status`, `doctor` and `dlq`.
+
+# scripts/pin --update appends the digest of the registry.
+ARG GO_IMAGE=golang:1.26-bookworm
 
 # The build stage runs on the platform of the build machine and cross-compiles, which is faster than
 # emulation.
-FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+FROM --platform=$BUILDPLATFORM $GO_IMAGE AS build
 WORKDIR /src
 
 # Dependencies first: this layer is cached until go.mod changes.
@@ -24,8 +27,19 @@ RUN --mount=type=cache,target=/go/pkg/mod \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -tags worker -ldflags "-s -w -X main.version=$VERSION -X main.revision=$REVISION" -o /out/processor .
 
+# Most licences require that their text comes with the binary.
+RUN --mount=type=cache,target=/go/pkg/mod \
+    GOOS=$TARGETOS GOARCH=$TARGETARCH go list -deps -tags worker -f '{{with .Module}}{{if .Version}}{{.Path}} {{.Dir}}{{end}}{{end}}' . | sort -u >/tmp/modules && \
+    echo "go $(go env GOROOT)" >>/tmp/modules && \
+    while read -r path dir; do \
+      mkdir -p "/out/licenses/$path" && \
+      find "$dir" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' \) -exec cp {} "/out/licenses/$path/" \; && \
+      [ -n "$(ls "/out/licenses/$path")" ] || exit 1; \
+    done </tmp/modules
+
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/licenses /licenses
 COPY --from=build /out/processor /processor
 
 ARG VERSION=devel

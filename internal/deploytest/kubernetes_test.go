@@ -132,7 +132,7 @@ func TestKubernetes_PodsRunTheBinaryAsItIsWithoutRights(t *testing.T) {
 
 // The files in …_FILE variables are in a mounted Secret, and the docs show how to create it.
 func TestKubernetes_SecretsAreMountedWhereTheyAreRead(t *testing.T) {
-	docs := read(t, "docs/operations.md")
+	docs := read(t, "docs/kubernetes.md")
 	for _, m := range append(manifests(t, "Deployment"), manifests(t, "Job")...) {
 		pod := m.Spec.Template.Spec
 		read := 0
@@ -233,7 +233,7 @@ func TestKubernetes_TagsThatMoveAreNotCached(t *testing.T) {
 	for _, m := range append(manifests(t, "Deployment"), manifests(t, "Job")...) {
 		require.Equal(t, "IfNotPresent", m.Spec.Template.Spec.Containers[0].ImagePullPolicy, m.Kind)
 		require.Len(t, m.Spec.Template.Spec.ImagePullSecrets, 1, m.Kind)
-		require.Contains(t, read(t, "docs/operations.md"), "secret docker-registry "+m.Spec.Template.Spec.ImagePullSecrets[0].Name)
+		require.Contains(t, read(t, "docs/kubernetes.md"), "secret docker-registry "+m.Spec.Template.Spec.ImagePullSecrets[0].Name)
 	}
 }
 
