@@ -112,12 +112,42 @@ func userinfo(rawURL string) (user, password string, err error) {
 	return opt.User.Username(), password, nil
 }
 
-// Ping reports whether Redis answers.
-func Ping(ctx context.Context, client redis.UniversalClient) error {
-	if err := client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping Redis: %w", err)
+// Ping returns nil if Redis answers: of a cluster each node that has one of the streams. The others may be down.
+func Ping(ctx context.Context, client redis.UniversalClient, streams ...string) error {
+	cluster, ok := client.(*redis.ClusterClient)
+	if !ok || len(streams) == 0 {
+		return explain("ping Redis", client.Ping(ctx).Err())
+	}
+	pinged := map[string]bool{}
+	for _, stream := range streams {
+		node, err := cluster.MasterForKey(ctx, stream)
+		if err != nil {
+			return explain("find the node of stream "+stream, err)
+		}
+		addr := node.Options().Addr
+		if pinged[addr] {
+			continue
+		}
+		pinged[addr] = true
+		if err := node.Ping(ctx).Err(); err != nil {
+			cluster.ReloadState(ctx) // a replica may have taken over
+			return explain("ping node "+addr+" of the Redis Cluster", err)
+		}
 	}
 	return nil
+}
+
+// explain adds what failed to an error, and what a person can do about it.
+func explain(what string, err error) error {
+	hint := Hint(err)
+	switch {
+	case err == nil:
+		return nil
+	case hint != "":
+		return fmt.Errorf("%s: %w. Fix: %s", what, err, hint)
+	default:
+		return fmt.Errorf("%s: %w", what, err)
+	}
 }
 
 // LogTo sends what the Redis client library says of its own accord, such as a failed dial, to
