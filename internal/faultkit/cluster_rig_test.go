@@ -3,6 +3,8 @@ package faultkit
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -246,4 +248,65 @@ func awaitStored(t testing.TB, w *worker, n int) {
 	const inserted = `processor_positions_total{outcome="inserted"}`
 	before := w.metric(inserted)
 	servertest.Until(t, strconv.Itoa(n)+" more rows are stored", func() bool { return w.metric(inserted) >= before+float64(n) })
+}
+
+// workerRights are the words of ACL SETUSER that docs/redis-users.md has for the worker, for these streams.
+func workerRights(t testing.TB, streams ...string) (words []any) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/redis-users.md")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(page)) {
+		rights, found := strings.CutPrefix(line, "user processor ")
+		if !found {
+			continue
+		}
+		for i, name := range streams {
+			text := strings.ReplaceAll(strings.ReplaceAll(rights, "WORKER_PASSWORD", "pw"), "telemetry:t", name)
+			if i > 0 { // the further ones repeat ~name and the selectors
+				text = "~" + name + text[strings.Index(text, " ("):]
+			}
+			for _, word := range strings.Fields(text) {
+				words = append(words, word)
+			}
+		}
+		return words
+	}
+	require.FailNow(t, "the page has no user for the worker")
+	return nil
+}
+
+// moreRights are those that the page has for another installation, such as "Redis Cluster".
+func moreRights(t testing.TB, installation string) string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/redis-users.md")
+	require.NoError(t, err)
+	row := regexp.MustCompile("(?m)^\\| " + installation + " \\| .*?`([^`]+)`").FindSubmatch(page)
+	require.NotNil(t, row, installation)
+	return strings.ReplaceAll(string(row[1]), `\|`, "|")
+}
+
+// setUser makes a user of the servers. What is denied to somebody is from then on in ACL LOG.
+func setUser(t testing.TB, nodes []*node, name string, words ...any) {
+	t.Helper()
+	for _, n := range nodes {
+		n.do(t, append([]any{"ACL SETUSER", name}, words...)...)
+		// From Redis 7.2 on; 7.0 does not know the command, and then nobody sends it in vain.
+		_ = n.client.Do(t.Context(), "ACL", "SETUSER", name, "+client|setinfo").Err()
+		n.do(t, "ACL LOG RESET")
+	}
+}
+
+// requireNothingDenied requires that no server has denied the user anything, but for CLIENT SETINFO, which is unknown to
+// Redis 7.0.
+func requireNothingDenied(t testing.TB, nodes []*node) {
+	t.Helper()
+	for _, n := range nodes {
+		denied, err := n.client.ACLLog(t.Context(), 20).Result()
+		require.NoError(t, err)
+		for _, entry := range denied {
+			if entry.Object != "client|setinfo" && entry.Object != "client" {
+				require.Fail(t, "denied", "%+v", *entry)
+			}
+		}
+	}
 }

@@ -96,11 +96,14 @@ func (c *cluster) move(name string, from, to *node, between func()) {
 }
 
 // The slot of a stream is moved to another node and back under load. Between its keys and its slot, when the old node says
-// ASK, and where that lasts, the worker reads from the new node.
+// ASK, and where that lasts, the worker reads from the new node. It has the rights that the page about users lists.
 func TestCluster_SlotIsMoved(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, true)
 	r := newClusterRig(t, c)
+	all := append(c.primaries, c.replicas...)
+	setUser(t, all, "processor", append(workerRights(t, r.config.Streams...), moreRights(t, "Redis Cluster"))...)
+	r.config.Redis.URL = withUser(c.url(), "processor:pw")
 	w := r.start()
 	servertest.Until(t, "ready", w.ready)
 	from, to := c.primaries[0], c.primaries[1]
@@ -117,6 +120,12 @@ func TestCluster_SlotIsMoved(t *testing.T) {
 	t.Logf("%+v", l)
 	require.Equal(t, 8000, l.Inserted)
 	r.requireExact()
+	requireNothingDenied(t, all)
+}
+
+// withUser is a Redis URL with user and password.
+func withUser(url, user string) string {
+	return strings.Replace(url, "redis://", "redis://"+user+"@", 1)
 }
 
 // awaitLogged waits until the log names an error of reading with its fix.

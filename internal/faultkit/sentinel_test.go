@@ -64,7 +64,9 @@ func TestSentinel_FailsOver(t *testing.T) {
 	}{
 		"killed": {
 			lose: func(t *testing.T, s *sentinels) { require.NoError(t, s.servers[0].Kill()) },
-			back: func(t *testing.T, n *node) { require.NoError(t, n.Restart(t.Context())) },
+			back: func(t *testing.T, n *node) {
+				require.NoError(t, n.Restart(t.Context()))
+			},
 		},
 		"hangs": {
 			lose: func(t *testing.T, s *sentinels) { require.NoError(t, s.servers[0].Pause()) },
@@ -80,6 +82,9 @@ func TestSentinel_FailsOver(t *testing.T) {
 			t.Parallel()
 			s := newSentinels(t)
 			r := newRigOn(t, s.url(), servertest.Migrated(t))
+			setUser(t, s.servers, "processor", workerRights(t, r.config.Streams...)...)
+			setUser(t, s.sentinels, "finder", "on >secret -@all +ping", moreRights(t, "Sentinel"))
+			r.config.Redis.URL = withUser(s.url(), "processor:pw") + "&sentinel_username=finder&sentinel_password=secret"
 			w := r.start()
 			servertest.Until(t, "ready", w.ready)
 			wait := r.replicating(3000, 1000, toPrimaryOf(r))
@@ -105,6 +110,7 @@ func TestSentinel_FailsOver(t *testing.T) {
 			t.Logf("%+v", l)
 			require.Equal(t, 3000, l.Inserted)
 			r.requireExact()
+			requireNothingDenied(t, append(s.sentinels, s.servers...))
 		})
 	}
 }

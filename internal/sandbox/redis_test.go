@@ -2,9 +2,13 @@ package sandbox_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,4 +121,35 @@ func TestStartRedis_Errors(t *testing.T) {
 	require.ErrorContains(t, err, "no-such-option")
 
 	require.Empty(t, list())
+}
+
+// SANDBOX_REDIS_BIN names the directory of the server, redis-server or valkey-server, and nothing is a way around it.
+func TestRedis_ComesFromTheDirectoryThatIsNamed(t *testing.T) {
+	installed, err := exec.LookPath("redis-server")
+	require.NoError(t, err)
+	for _, name := range []string{"redis-server", "valkey-server"} {
+		dir := t.TempDir()
+		program := filepath.Join(dir, name)
+		script := fmt.Sprintf("#!/bin/sh\ntouch \"$0.ran\"\nexec %s \"$@\"\n", installed)
+		require.NoError(t, os.WriteFile(program, []byte(script), 0o700))
+		t.Setenv("SANDBOX_REDIS_BIN", dir)
+		startRedis(t, sandbox.RedisOptions{})
+		require.FileExists(t, program+".ran")
+	}
+	t.Setenv("SANDBOX_REDIS_BIN", t.TempDir())
+	_, err = sandbox.StartRedis(t.Context(), sandbox.RedisOptions{})
+	require.ErrorIs(t, err, sandbox.ErrNotInstalled)
+	require.ErrorContains(t, err, "SANDBOX_REDIS_BIN")
+}
+
+// A Sentinel takes what it is told to watch, and forgets all of it with Stop.
+func TestRedis_StartsASentinel(t *testing.T) {
+	primary, _ := startRedis(t, sandbox.RedisOptions{})
+	_, client := startRedis(t, sandbox.RedisOptions{Sentinel: true})
+	host, port, err := net.SplitHostPort(primary.Address())
+	require.NoError(t, err)
+	require.NoError(t, client.Do(t.Context(), "SENTINEL", "MONITOR", "m", host, port, 1).Err())
+	address, err := client.Do(t.Context(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m").StringSlice()
+	require.NoError(t, err)
+	require.Equal(t, []string{host, port}, address)
 }
