@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -114,7 +113,7 @@ func TestStartRedis_Errors(t *testing.T) {
 
 	_, err := sandbox.StartRedis(t.Context(), sandbox.RedisOptions{Binary: missing})
 	require.ErrorIs(t, err, sandbox.ErrNotInstalled)
-	require.EqualError(t, err, "start redis-server: "+missing+" is not installed: install Debian's redis-server")
+	require.EqualError(t, err, "start redis-server: "+missing+" is not installed: install Debian's redis-server, or set SANDBOX_REDIS_BIN to its directory")
 
 	_, err = sandbox.StartRedis(t.Context(), sandbox.RedisOptions{ExtraArgs: []string{"--no-such-option", "1"}})
 	require.ErrorContains(t, err, "start redis-server: exit status 1: ")

@@ -169,10 +169,12 @@ func (c *Consumer) counting(ctx context.Context) (bool, error) {
 
 // wrongServer reports whether another server must be asked, or this one later, whatever is asked for.
 func wrongServer(err error) bool {
-	_, moved := redis.IsMovedError(err)
-	_, ask := redis.IsAskError(err)
-	return moved || ask || redis.IsClusterDownError(err) || redis.IsTryAgainError(err) ||
-		redis.IsReadOnlyError(err) || redis.IsMasterDownError(err) || redis.IsLoadingError(err)
+	for _, code := range []string{"MOVED ", "ASK ", "CLUSTERDOWN ", "TRYAGAIN ", "READONLY ", "MASTERDOWN ", "LOADING "} {
+		if redis.HasErrorPrefix(err, code) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Consumer) readCommand(count int, block time.Duration, after string) []string {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -54,14 +55,18 @@ type redirect struct {
 
 // redirectOf returns what an error says; none where it is no redirection, or does not name the other node.
 func redirectOf(err error) redirect {
-	addr, asking := redis.IsAskError(err)
-	if !asking {
-		addr, _ = redis.IsMovedError(err)
-	}
-	if host, _, err := net.SplitHostPort(addr); err != nil || host == "" {
+	var reply redis.Error // go-redis's own functions know only its own type
+	if !errors.As(err, &reply) {
 		return redirect{}
 	}
-	return redirect{addr, asking}
+	words := strings.Fields(reply.Error())
+	if len(words) != 3 || (words[0] != "MOVED" && words[0] != "ASK") {
+		return redirect{}
+	}
+	if host, _, err := net.SplitHostPort(words[2]); err != nil || host == "" {
+		return redirect{}
+	}
+	return redirect{addr: words[2], asking: words[0] == "ASK"}
 }
 
 // dial connects to the server that has the stream, which is that of the redirection where there is one. go-redis does
