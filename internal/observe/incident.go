@@ -45,6 +45,9 @@ type IncidentOptions struct {
 	Harmless bool
 	// Began is logged as a warning when it begins to fail, Ended when it has recovered.
 	Began, Ended string
+	// Hint, where set, returns what a person can do about an error; empty where there is nothing to do. A failure is
+	// logged with it, also while the condition fails for another reason already.
+	Hint func(error) string
 	// Errors, where set, counts every failure.
 	Errors prometheus.Counter
 }
@@ -59,7 +62,7 @@ type Incident struct {
 
 	mu    sync.Mutex
 	since time.Time       // zero while it does not fail
-	kinds map[string]bool // those that are logged
+	kinds map[string]bool // kinds and hints of failures that are logged
 }
 
 // NewIncident returns an Incident that does not fail.
@@ -81,9 +84,14 @@ func (i *Incident) FailAs(kind string, urgent bool, err error, attrs ...any) {
 	if i.since.IsZero() {
 		i.since = time.Now()
 	}
-	if !i.kinds[kind] {
-		i.kinds[kind] = true
-		i.logger.Warn(i.options.Began, append([]any{"error", err}, attrs...)...)
+	hint := i.hint(err)
+	if logged := kind + hint; !i.kinds[logged] {
+		i.kinds[logged] = true
+		attrs = append([]any{"error", err}, attrs...)
+		if hint != "" {
+			attrs = append(attrs, "hint", hint)
+		}
+		i.logger.Warn(i.options.Began, attrs...)
 	}
 	if i.options.Harmless || !urgent && time.Since(i.since) < i.options.Grace {
 		return
@@ -91,7 +99,17 @@ func (i *Incident) FailAs(kind string, urgent bool, err error, attrs ...any) {
 	if kind != "" {
 		err = fmt.Errorf("%s: %w", kind, err)
 	}
+	if hint != "" {
+		err = fmt.Errorf("%w. Fix: %s", err, hint)
+	}
 	i.health.Fail(i.options.Name, err)
+}
+
+func (i *Incident) hint(err error) string {
+	if i.options.Hint == nil {
+		return ""
+	}
+	return i.options.Hint(err)
 }
 
 // Recover notes that it works. It changes nothing while the condition does not fail.

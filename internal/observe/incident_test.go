@@ -97,3 +97,31 @@ func levels(t *testing.T, log *bytes.Buffer) (found []string) {
 	}
 	return found
 }
+
+// A failure with another hint is logged beside the first one, and /readyz has the hint of the last.
+func TestIncident_LogsEachHintOnce(t *testing.T) {
+	var log bytes.Buffer
+	h := NewHealth(nil, HealthOptions{})
+	i := h.NewIncident(NewLogger(&log, slog.LevelInfo), IncidentOptions{
+		Name: Reading.OfStream("s"), Began: "it fails", Ended: "it works again",
+		Hint: func(err error) string {
+			if err.Error() == "EOF" {
+				return ""
+			}
+			return "restart " + err.Error()
+		},
+	})
+	for _, text := range []string{"EOF", "one", "one", "two", "EOF", "one"} {
+		i.Fail(errors.New(text))
+	}
+	require.Equal(t, "one. Fix: restart one", h.Readiness().Checks["stream s"].Error)
+	i.Recover()
+	i.Fail(errors.New("one"))
+	var lines []string
+	for line := range strings.Lines(log.String()) {
+		var fields map[string]string
+		require.NoError(t, json.Unmarshal([]byte(line), &fields))
+		lines = append(lines, strings.TrimSpace(fields["msg"]+" "+fields["error"]+" "+fields["hint"]))
+	}
+	require.Equal(t, []string{"it fails EOF", "it fails one restart one", "it fails two restart two", "it works again", "it fails one restart one"}, lines)
+}

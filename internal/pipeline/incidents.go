@@ -1,6 +1,9 @@
 package pipeline
 
-import "processor/internal/observe"
+import (
+	"processor/internal/observe"
+	"processor/internal/stream"
+)
 
 // incidents are what may fail in a lane.
 type incidents struct {
@@ -9,6 +12,9 @@ type incidents struct {
 
 func (l *lane) newIncidents() incidents {
 	of := func(o observe.IncidentOptions) *observe.Incident {
+		if o.Name != observe.Poison { // its errors have a fix
+			o.Hint = stream.Hint
+		}
 		o.Name = o.Name.OfStream(l.name())
 		return l.pipeline.Health.NewIncident(l.logger, o)
 	}

@@ -33,6 +33,7 @@ func (p *Pipeline) newWatcher(c *stream.Consumer) *watcher {
 		Name:  observe.Monitor.OfStream(c.Stream()),
 		Began: "stream cannot be watched: its gauges stand still, and lost entries may go unnoticed",
 		Ended: "stream is watched again",
+		Hint:  stream.Hint,
 	})}
 }
 

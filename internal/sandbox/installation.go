@@ -14,7 +14,29 @@ import (
 	"syscall"
 )
 
-const postgresBinVariable = "SANDBOX_POSTGRES_BIN"
+const (
+	postgresBinVariable = "SANDBOX_POSTGRES_BIN"
+	redisBinVariable    = "SANDBOX_REDIS_BIN"
+)
+
+// findRedis returns the path of a Redis server: of the one named, of redis-server or valkey-server in the directory
+// that SANDBOX_REDIS_BIN names, or of redis-server on PATH.
+func findRedis(name string) (string, error) {
+	dir := os.Getenv(redisBinVariable)
+	names := []string{filepath.Join(dir, "redis-server"), filepath.Join(dir, "valkey-server")}
+	switch {
+	case name != "":
+		names = []string{name}
+	case dir == "":
+		names = []string{"redis-server"}
+	}
+	for _, name := range names {
+		if path, err := findBinary(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s is %w: install Debian's redis-server, or set %s to its directory", strings.Join(names, " or "), ErrNotInstalled, redisBinVariable)
+}
 
 // postgresInstallation is a directory with PostgreSQL's binaries.
 type postgresInstallation struct {

@@ -17,7 +17,8 @@ import (
 
 // RedisOptions are the settings of a Redis server. The zero value is a server without persistence.
 type RedisOptions struct {
-	// Binary is the server's binary. Empty means redis-server on PATH.
+	// Binary is the server's binary. Empty means redis-server or valkey-server in the directory that
+	// SANDBOX_REDIS_BIN names, and redis-server on PATH where it is not set.
 	Binary string
 	// Dir is the server's directory, which Stop keeps. Empty means a temporary directory, which Stop removes.
 	Dir string
@@ -29,6 +30,8 @@ type RedisOptions struct {
 	AppendOnly bool
 	// Cluster starts the server as the only node of a Redis Cluster, without slots.
 	Cluster bool
+	// Sentinel starts a Sentinel that watches nothing yet. It has no data, and AppendOnly and Cluster do not apply.
+	Sentinel bool
 	// ExtraArgs are appended to the command line, such as "--maxmemory", "64mb".
 	ExtraArgs []string
 }
@@ -43,13 +46,9 @@ type Redis struct {
 // StartRedis starts a redis-server and returns when it answers PING. ctx bounds only the start. The caller
 // calls Stop. The error wraps [ErrNotInstalled] if there is no redis-server.
 func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
-	name := "redis-server"
-	if options.Binary != "" {
-		name = options.Binary
-	}
-	binary, err := findBinary(name)
+	binary, err := findRedis(options.Binary)
 	if err != nil {
-		return nil, fmt.Errorf("start redis-server: %s is %w: install Debian's redis-server", name, ErrNotInstalled)
+		return nil, fmt.Errorf("start redis-server: %w", err)
 	}
 	r := &Redis{port: options.Port}
 	if r.port == 0 {
@@ -76,7 +75,10 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 		}
 		r.temporary = []string{dir}
 	}
-	args := redisArgs(dir, r.port, options)
+	args, err := redisArgs(dir, r.port, options)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start redis-server: %w", err), r.Stop(ctx))
+	}
 
 	r.name = "redis-server"
 	r.stopSignal = syscall.SIGTERM
@@ -94,7 +96,12 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	return r, nil
 }
 
-func redisArgs(dir string, port int, options RedisOptions) []string {
+func redisArgs(dir string, port int, options RedisOptions) ([]string, error) {
+	if options.Sentinel {
+		config := filepath.Join(dir, "sentinel.conf") // a Sentinel writes what it learns to its file
+		err := os.WriteFile(config, nil, 0o600)
+		return append([]string{config, "--sentinel", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir}, options.ExtraArgs...), err
+	}
 	appendOnly := "no"
 	if options.AppendOnly {
 		appendOnly = "yes"
@@ -107,8 +114,11 @@ func redisArgs(dir string, port int, options RedisOptions) []string {
 		"--appendonly", appendOnly,
 		"--appendfsync", "everysec",
 		"--maxmemory-policy", "noeviction",
-	}, options.ExtraArgs...)
+	}, options.ExtraArgs...), nil
 }
+
+// Address returns 127.0.0.1:<port>.
+func (r *Redis) Address() string { return address(r.port) }
 
 // URL returns redis://127.0.0.1:<port>.
 func (r *Redis) URL() string {

@@ -2,8 +2,11 @@ package sandbox_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -110,11 +113,42 @@ func TestStartRedis_Errors(t *testing.T) {
 
 	_, err := sandbox.StartRedis(t.Context(), sandbox.RedisOptions{Binary: missing})
 	require.ErrorIs(t, err, sandbox.ErrNotInstalled)
-	require.EqualError(t, err, "start redis-server: "+missing+" is not installed: install Debian's redis-server")
+	require.EqualError(t, err, "start redis-server: "+missing+" is not installed: install Debian's redis-server, or set SANDBOX_REDIS_BIN to its directory")
 
 	_, err = sandbox.StartRedis(t.Context(), sandbox.RedisOptions{ExtraArgs: []string{"--no-such-option", "1"}})
 	require.ErrorContains(t, err, "start redis-server: exit status 1: ")
 	require.ErrorContains(t, err, "no-such-option")
 
 	require.Empty(t, list())
+}
+
+// SANDBOX_REDIS_BIN names the directory of the server, redis-server or valkey-server, and nothing is a way around it.
+func TestRedis_ComesFromTheDirectoryThatIsNamed(t *testing.T) {
+	installed, err := exec.LookPath("redis-server")
+	require.NoError(t, err)
+	for _, name := range []string{"redis-server", "valkey-server"} {
+		dir := t.TempDir()
+		program := filepath.Join(dir, name)
+		script := fmt.Sprintf("#!/bin/sh\ntouch \"$0.ran\"\nexec %s \"$@\"\n", installed)
+		require.NoError(t, os.WriteFile(program, []byte(script), 0o700))
+		t.Setenv("SANDBOX_REDIS_BIN", dir)
+		startRedis(t, sandbox.RedisOptions{})
+		require.FileExists(t, program+".ran")
+	}
+	t.Setenv("SANDBOX_REDIS_BIN", t.TempDir())
+	_, err = sandbox.StartRedis(t.Context(), sandbox.RedisOptions{})
+	require.ErrorIs(t, err, sandbox.ErrNotInstalled)
+	require.ErrorContains(t, err, "SANDBOX_REDIS_BIN")
+}
+
+// A Sentinel takes what it is told to watch, and forgets all of it with Stop.
+func TestRedis_StartsASentinel(t *testing.T) {
+	primary, _ := startRedis(t, sandbox.RedisOptions{})
+	_, client := startRedis(t, sandbox.RedisOptions{Sentinel: true})
+	host, port, err := net.SplitHostPort(primary.Address())
+	require.NoError(t, err)
+	require.NoError(t, client.Do(t.Context(), "SENTINEL", "MONITOR", "m", host, port, 1).Err())
+	address, err := client.Do(t.Context(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m").StringSlice()
+	require.NoError(t, err)
+	require.Equal(t, []string{host, port}, address)
 }

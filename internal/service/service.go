@@ -88,7 +88,7 @@ func (s *Service) open(ctx context.Context, build observe.BuildInfo) error {
 		return err
 	}
 	s.Health = observe.NewHealth([]observe.Probe{
-		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis) }},
+		{Name: "redis", Check: func(ctx context.Context) error { return stream.Ping(ctx, s.redis, s.config.Streams...) }},
 		{Name: "postgres", Check: func(ctx context.Context) error { return answers(s.Store.Ping(ctx)) }},
 		{Name: "schema", NeedsAnswer: true, Check: func(ctx context.Context) error { return s.schema.check(ctx, s.Store) }},
 	}, observe.HealthOptions{Logger: s.logger})

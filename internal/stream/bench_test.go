@@ -44,7 +44,7 @@ func BenchmarkReply(b *testing.B) {
 		})
 	}
 	buf := make([]byte, 0, 2<<20)
-	w, err := dial(b.Context(), f.client, f.stream)
+	w, err := dial(b.Context(), f.client, f.stream, redirect{})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, w.close()) })
 	for name, entry := range map[string]int{"wire": 0, "wire with MaxEntry": 1 << 20} {

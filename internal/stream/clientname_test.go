@@ -41,7 +41,7 @@ func TestName_NeedsNoRight(t *testing.T) {
 	name := ClientName{"g", "c", []string{"s"}, "I"}
 	Name(client, name)
 	require.NoError(t, client.Ping(t.Context()).Err())
-	w, err := dial(t.Context(), client, "s")
+	w, err := dial(t.Context(), client, "s", redirect{})
 	require.NoError(t, err)
 	defer w.close()
 	list, err := admin.ClientList(t.Context()).Result()

@@ -23,7 +23,7 @@ const socketBuffer = 256 << 10
 //
 //	redis://user:password@host:6379/0              one server; rediss:// with TLS
 //	unix:///run/redis.sock?db=0                    one server on this machine
-//	redis://user:password@host:26379/0?master_name=m&addr=host2:26379   Sentinel
+//	redis://user:password@host:26379/0?master_name=m&addr=host2:26379   Sentinel, see sentinelOptions
 //	redis://user:password@host:6379?addr=host2:6379                     Cluster
 //
 // All other parameters are go-redis's. The client retries nothing: its callers do, and know
@@ -41,7 +41,7 @@ func ConnectWith(rawURL string, current func() string) (redis.UniversalClient, e
 	query := u.Query()
 	switch {
 	case query.Has("master_name"):
-		opt, err := redis.ParseFailoverURL(rawURL)
+		opt, err := sentinelOptions(u)
 		if err != nil {
 			return nil, fmt.Errorf("sentinel: %w", err)
 		}
@@ -66,6 +66,46 @@ func ConnectWith(rawURL string, current func() string) (redis.UniversalClient, e
 			&opt.ReadTimeout, opt.DialTimeout, opt.TLSConfig, &opt.Dialer, &opt.CredentialsProviderContext, &opt.MaintNotificationsConfig}, current)
 		return redis.NewClient(opt), nil
 	}
+}
+
+// sentinelOptions reads the URL of Sentinels. User and password in it are Redis's, as in every URL; those of the Sentinels,
+// where they have any, are the parameters sentinel_username and sentinel_password. With go-redis's parameters username
+// and password, which are Redis's, user and password of the URL are the Sentinels'.
+func sentinelOptions(u *url.URL) (*redis.FailoverOptions, error) {
+	rest, query := *u, u.Query()
+	user, password := query.Get(sentinelUsername), query.Get(sentinelPassword)
+	apart := query.Has(sentinelUsername) || query.Has(sentinelPassword)
+	query.Del(sentinelUsername)
+	query.Del(sentinelPassword)
+	rest.RawQuery = query.Encode()
+	opt, err := redis.ParseFailoverURL(rest.String())
+	if err != nil {
+		return nil, err
+	}
+	opt.Username, opt.Password = credentialsOf(u)
+	if apart || !namesRedisUser(query) {
+		opt.SentinelUsername, opt.SentinelPassword = user, password
+	}
+	return opt, nil
+}
+
+const (
+	sentinelUsername = "sentinel_username"
+	sentinelPassword = "sentinel_password"
+)
+
+// namesRedisUser reports whether the URL of Sentinels has Redis's user or password as a parameter.
+func namesRedisUser(query url.Values) bool {
+	return query.Has("master_name") && (query.Has("username") || query.Has("password"))
+}
+
+// credentialsOf returns the user name and password that Redis gets.
+func credentialsOf(u *url.URL) (user, password string) {
+	if query := u.Query(); namesRedisUser(query) {
+		return query.Get("username"), query.Get("password")
+	}
+	password, _ = u.User.Password()
+	return u.User.Username(), password
 }
 
 type (
@@ -102,22 +142,52 @@ func set(s settings, current func() string) {
 	}
 }
 
-// userinfo returns the user name and password of a URL.
+// userinfo returns the user name and password that Redis gets by a URL.
 func userinfo(rawURL string) (user, password string, err error) {
-	opt, err := url.Parse(rawURL)
+	u, err := url.Parse(rawURL)
 	if err != nil {
 		return "", "", fmt.Errorf("the Redis URL is not readable any more") // err holds the URL
 	}
-	password, _ = opt.User.Password()
-	return opt.User.Username(), password, nil
+	user, password = credentialsOf(u)
+	return user, password, nil
 }
 
-// Ping reports whether Redis answers.
-func Ping(ctx context.Context, client redis.UniversalClient) error {
-	if err := client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping Redis: %w", err)
+// Ping returns nil if Redis answers: of a cluster each node that has one of the streams. The others may be down.
+func Ping(ctx context.Context, client redis.UniversalClient, streams ...string) error {
+	cluster, ok := client.(*redis.ClusterClient)
+	if !ok || len(streams) == 0 {
+		return explain("ping Redis", client.Ping(ctx).Err())
+	}
+	pinged := map[string]bool{}
+	for _, stream := range streams {
+		node, err := cluster.MasterForKey(ctx, stream)
+		if err != nil {
+			return explain("find the node of stream "+stream, err)
+		}
+		addr := node.Options().Addr
+		if pinged[addr] {
+			continue
+		}
+		pinged[addr] = true
+		if err := node.Ping(ctx).Err(); err != nil {
+			cluster.ReloadState(ctx) // a replica may have taken over
+			return explain("ping node "+addr+" of the Redis Cluster", err)
+		}
 	}
 	return nil
+}
+
+// explain adds what failed to an error, and what a person can do about it.
+func explain(what string, err error) error {
+	hint := Hint(err)
+	switch {
+	case err == nil:
+		return nil
+	case hint != "":
+		return fmt.Errorf("%s: %w. Fix: %s", what, err, hint)
+	default:
+		return fmt.Errorf("%s: %w", what, err)
+	}
 }
 
 // LogTo sends what the Redis client library says of its own accord, such as a failed dial, to

@@ -39,7 +39,7 @@ func readRange(ctx context.Context, client redis.UniversalClient, command, strea
 }
 
 func readRangeOnce(ctx context.Context, client redis.UniversalClient, command, stream, start, stop string, count int) ([]Entry, error) {
-	w, err := dial(ctx, client, stream)
+	w, err := dial(ctx, client, stream, redirect{})
 	if err != nil {
 		return nil, err
 	}

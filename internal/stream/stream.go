@@ -53,7 +53,8 @@ type Consumer struct {
 
 	consumers int // of the group, as the last counted read saw it
 
-	wire   *wire // of the reads; nil while there is none
+	wire   *wire    // of the reads; nil while there is none
+	moved  redirect // where the last read was sent to
 	memory memories
 }
 
@@ -157,10 +158,23 @@ func (c *Consumer) counting(ctx context.Context) (bool, error) {
 	if c.mayCount = err == nil; c.mayCount {
 		return true, nil
 	}
+	if wrongServer(err) {
+		return false, err
+	}
 	if !redis.HasErrorPrefix(err, "OOM") {
 		c.countsFrom = time.Now().Add(uncountedFor)
 	}
 	return false, c.Close() // where EXEC is refused the transaction is still open
+}
+
+// wrongServer reports whether another server must be asked, or this one later, whatever is asked for.
+func wrongServer(err error) bool {
+	for _, code := range []string{"MOVED ", "ASK ", "CLUSTERDOWN ", "TRYAGAIN ", "READONLY ", "MASTERDOWN ", "LOADING "} {
+		if redis.HasErrorPrefix(err, code) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Consumer) readCommand(count int, block time.Duration, after string) []string {
@@ -219,7 +233,8 @@ func (c *Consumer) send(ctx context.Context, q query, buf []byte) ([]byte, error
 		return nil, err
 	}
 	if c.wire == nil {
-		w, err := dial(ctx, c.client, c.stream)
+		w, err := dial(ctx, c.client, c.stream, c.moved)
+		c.moved = redirect{} // if it is wrong the next read asks the cluster again
 		if err != nil {
 			return nil, err
 		}
@@ -256,6 +271,9 @@ func (c *Consumer) readError(err error) error {
 	// UNBLOCKED: the stream vanished while the read waited.
 	if redis.HasErrorPrefix(err, "NOGROUP") || redis.HasErrorPrefix(err, "UNBLOCKED") {
 		err = ErrNoGroup
+	}
+	if _, cluster := c.client.(*redis.ClusterClient); cluster {
+		c.moved = redirectOf(err)
 	}
 	return errors.Join(fmt.Errorf("read stream %s: %w", c.stream, err), c.Close())
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,6 +22,7 @@ type wire struct {
 
 	conn    *steadyConn
 	session *redis.Client // which has dialled conn and keeps it, unused
+	asking  bool          // every query begins with ASKING: the node is about to get the stream's slot
 	out     []byte
 }
 
@@ -45,14 +47,39 @@ const (
 	replyTime = 10 * time.Second
 )
 
-// dial connects to the server that has the stream. go-redis does what a connection begins with (TLS, HELLO,
-// AUTH, SELECT); from then on its only connection is read here.
-func dial(ctx context.Context, client redis.UniversalClient, stream string) (*wire, error) {
+// redirect is what a node of a cluster replies where another one has the stream. The zero value is none.
+type redirect struct {
+	addr   string
+	asking bool // only for what begins with ASKING: the slot is being moved there
+}
+
+// redirectOf returns what an error says; none where it is no redirection, or does not name the other node.
+func redirectOf(err error) redirect {
+	var reply redis.Error // go-redis's own functions know only its own type
+	if !errors.As(err, &reply) {
+		return redirect{}
+	}
+	words := strings.Fields(reply.Error())
+	if len(words) != 3 || (words[0] != "MOVED" && words[0] != "ASK") {
+		return redirect{}
+	}
+	if host, _, err := net.SplitHostPort(words[2]); err != nil || host == "" {
+		return redirect{}
+	}
+	return redirect{addr: words[2], asking: words[0] == "ASK"}
+}
+
+// dial connects to the server that has the stream, which is that of the redirection where there is one. go-redis does
+// what a connection begins with (TLS, HELLO, AUTH, SELECT); from then on its only connection is read here.
+func dial(ctx context.Context, client redis.UniversalClient, stream string, to redirect) (*wire, error) {
 	opts, err := serverOptions(ctx, client, stream)
 	if err != nil {
 		return nil, fmt.Errorf("find the server of stream %s: %w", stream, err)
 	}
 	own := *opts
+	if to.addr != "" {
+		own.Addr = to.addr
+	}
 	var dialled net.Conn
 	own.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := opts.Dialer(ctx, network, addr)
@@ -69,7 +96,7 @@ func dial(ctx context.Context, client redis.UniversalClient, stream string) (*wi
 		return nil, errors.Join(fmt.Errorf("connect to Redis: %w", err), session.Close())
 	}
 	w := newWire(dialled)
-	w.session = session
+	w.session, w.asking = session, to.asking
 	return w, nil
 }
 
@@ -115,7 +142,14 @@ func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { w.conn.finish(time.Now().Add(stopGrace)) })
 	defer stop()
-	w.out = q.ack.append(w.out[:0])
+	w.out = w.out[:0]
+	if w.asking && q.ack.acks != nil {
+		w.out = appendCommand(w.out, asking)
+	}
+	w.out = q.ack.append(w.out)
+	if w.asking {
+		w.out = appendCommand(w.out, asking)
+	}
 	for _, command := range q.commands {
 		w.out = appendCommand(w.out, command)
 	}
@@ -136,6 +170,11 @@ func (w *wire) do(ctx context.Context, q query, buf []byte) ([]byte, error) {
 // read reads the replies to a query that was sent, and returns the last one. That to an XACK before it is none of
 // them.
 func (w *wire) read(q query) ([]byte, error) {
+	if w.asking && q.ack.acks != nil {
+		if err := w.asked(); err != nil {
+			return nil, err
+		}
+	}
 	if q.ack.acks != nil {
 		reply, err := w.reply()
 		if err != nil {
@@ -145,7 +184,26 @@ func (w *wire) read(q query) ([]byte, error) {
 		w.received -= len(reply)
 		q.ack.answered(reply)
 	}
+	if w.asking {
+		if err := w.asked(); err != nil {
+			return nil, err
+		}
+	}
 	return w.last(len(q.commands))
+}
+
+// asking lets a node execute the next command, or transaction, on a slot that it is about to get.
+var asking = []string{"ASKING"}
+
+// asked reads the reply to ASKING.
+func (w *wire) asked() error {
+	reply, err := w.reply()
+	if err != nil {
+		w.received = 0
+		return err
+	}
+	w.received -= len(reply)
+	return (&respReader{buf: reply}).errorReply()
 }
 
 // last reads so many replies and returns the last one, or the first error among them.
