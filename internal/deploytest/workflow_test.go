@@ -45,11 +45,11 @@ func TestWorkflow_OneJobWithoutServices(t *testing.T) {
 		}
 	}
 	all := strings.Join(runs, "\n")
-	require.Equal(t, ".ci/run setup justfile lint verify manifests test", steps["Test"].Run, "all but containers, which a job container may not run")
+	require.Equal(t, ".ci/run setup justfile lint verify manifests test", steps["Test"].Run, "all but containers and machine, which a job container may not run")
 	info, err := os.Stat(filepath.Join(root, ".ci/run"))
 	require.NoError(t, err)
 	require.NotZero(t, info.Mode()&0o100, ".ci/run is executable")
-	require.Regexp(t, `(?m)^\[ .* set -- .*\blint verify manifests containers test$`, read(t, ".ci/run"), "all of it, unless it is told otherwise")
+	require.Regexp(t, `(?m)^\[ .* set -- .*\blint verify manifests containers machine test$`, read(t, ".ci/run"), "all of it, unless it is told otherwise")
 	require.Regexp(t, `docker push "\$IMAGE:\$REVISION"[^}]*docker tag "\$IMAGE:\$REVISION" "\$IMAGE:main"\s+docker push "\$IMAGE:main"`, steps["Publish"].Run)
 	for _, arg := range regexp.MustCompile(`--build-arg (\w+)=`).FindAllStringSubmatch(all, -1) {
 		require.Regexp(t, `(?m)^ARG `+arg[1]+`$|^ARG `+arg[1]+`=`, read(t, "Dockerfile"))
