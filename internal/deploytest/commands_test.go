@@ -100,7 +100,7 @@ func TestDocs_EveryBlockIsExercised(t *testing.T) {
 		case "promql":
 			requireQueries(t, f)
 		case "sql": // TestDocs_StatementsRun
-		case "": // pictures and output
+		case "", "text": // pictures and output
 			require.NotRegexp(t, `(?m)^\s*(?:\$ |processor |psql |redis-cli |SELECT )`, f.text, "%s: which language?", f.page)
 		default:
 			require.Fail(t, "nothing exercises this block", "%s: ```%s\n%s", f.page, f.language, f.text)
