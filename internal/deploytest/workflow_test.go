@@ -46,11 +46,11 @@ func TestWorkflow_OneJobWithoutServices(t *testing.T) {
 		}
 	}
 	all := strings.Join(runs, "\n")
-	require.Equal(t, ".ci/run setup justfile lint verify manifests redis test", steps["Test"].Run, "all but containers, which a job container may not run")
+	require.Equal(t, ".ci/run setup justfile lint verify manifests redis test", steps["Test"].Run, "all but containers and machine, which a job container may not run")
 	info, err := os.Stat(filepath.Join(root, ".ci/run"))
 	require.NoError(t, err)
 	require.NotZero(t, info.Mode()&0o100, ".ci/run is executable")
-	require.Regexp(t, `(?m)^\[ .* set -- .*\blint verify manifests containers redis test$`, read(t, ".ci/run"), "all of it, unless it is told otherwise")
+	require.Regexp(t, `(?m)^\[ .* set -- .*\blint verify manifests containers machine redis test$`, read(t, ".ci/run"), "all of it, unless it is told otherwise")
 	require.Contains(t, steps["Publish"].Run, `scripts/publish push "$IMAGE" main`)
 	require.Contains(t, all, ".ci/run vulncheck")
 	for _, arg := range regexp.MustCompile(`--build-arg "(\w+)=`).FindAllStringSubmatch(read(t, "scripts/publish"), -1) {
