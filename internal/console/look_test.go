@@ -108,7 +108,8 @@ func TestQueryOf(t *testing.T) {
 		{"d", "2025-06-01T10:03:00Z", ""}:     {Devices: []string{"d"}, At: at, Within: 30 * time.Second},
 		{"d", "2025-06-01T10:03:00Z", "15m"}:  {Devices: []string{"d"}, At: at, Within: 30 * time.Second},
 		{"d", "", "15m"}:                      {Devices: []string{"d"}, Since: 15 * time.Minute, Within: 30 * time.Second},
-		{"1-1", "2025-06-01T10:03:00Z", ""}:   {ID: stream.ID{Millis: 1, Seq: 1}},
+		{"1-1", "2025-06-01T10:03:00Z", ""}:   {Devices: []string{"1-1"}, At: at, Within: 30 * time.Second},
+		{"1-1", "", "15m"}:                    {Devices: []string{"1-1"}, Since: 15 * time.Minute, Within: 30 * time.Second},
 		{"<script>alert(1)</script>", "", ""}: {Devices: []string{"<script>alert(1)</script>"}, Within: 30 * time.Second},
 	} {
 		got, err := queryOf(in[0], in[1], in[2])

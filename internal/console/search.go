@@ -63,7 +63,8 @@ func queryOf(what, at, since string) (trace.Query, error) {
 	case len(what) > maxDevice || !utf8.ValidString(what):
 		return no("this is no device")
 	}
-	if id, err := stream.ParseID(what); err == nil && strings.Contains(what, "-") {
+	// A device may have a name like the id of an entry. A search with a time means the device.
+	if id, err := stream.ParseID(what); err == nil && strings.Contains(what, "-") && at == "" && since == "" {
 		return trace.Query{ID: id}, nil
 	}
 	query := trace.Query{Devices: []string{what}, Within: 30 * time.Second}
