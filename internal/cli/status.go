@@ -33,7 +33,7 @@ func (c *statusCmd) Help() string {
   processor status --json | jq -r '.streams[] | [.name, .verdict.level, .verdict.text] | @tsv'
 
 It begins with a verdict on each stream, the worst first: CRITICAL, WARNING, CATCHING UP or OK. Exit code 1: a stream is
-CRITICAL, or a server could not be asked. The JSON is described in docs/operations.md.`
+CRITICAL, or a server could not be asked. The JSON is described in docs/http.md.`
 }
 
 const (
