@@ -526,9 +526,9 @@ func TestRun_RefusesABadSetting(t *testing.T) {
 		"no URL at all":        {[]string{databaseURL, "REDIS_URL=u:" + secret + "@h"}, nil, []string{"--redis-url (REDIS_URL)", "wanted: redis://"}},
 		"level by flag":        {[]string{redisURL, databaseURL}, []string{"run", "--log-level=loud"}, []string{`--log-level: "loud"`, "LOG_LEVEL", "debug, info, warn, error"}},
 		"level by variable":    {[]string{redisURL, databaseURL, "LOG_LEVEL=loud"}, nil, []string{`--log-level: "loud"`, "LOG_LEVEL", "debug, info, warn, error"}},
-		"unknown flag":         {[]string{redisURL, databaseURL}, []string{"run", "--nonsense"}, []string{"unknown flag --nonsense"}},
-		"unknown command":      {[]string{redisURL, databaseURL}, []string{"nonsense"}, []string{"unexpected argument nonsense"}},
-		"unknown subcommand":   {[]string{databaseURL}, []string{"migrate", "sideways"}, []string{"unexpected argument sideways"}},
+		"unknown flag":         {[]string{redisURL, databaseURL}, []string{"run", "--nonsense"}, []string{"unknown flag \"--nonsense\""}},
+		"unknown command":      {[]string{redisURL, databaseURL}, []string{"nonsense"}, []string{"unknown command \"nonsense\""}},
+		"unknown subcommand":   {[]string{databaseURL}, []string{"migrate", "sideways"}, []string{"unknown command \"sideways\""}},
 		"half a command":       {[]string{databaseURL}, []string{"migrate"}, []string{`"up", "down", "status"`}},
 	}
 	for name, test := range tests {
@@ -548,7 +548,7 @@ func TestVersion_IsTheOneThatWasBuilt(t *testing.T) {
 func TestHelp_ExplainsEveryCommand(t *testing.T) {
 	commands := []string{
 		"run", "migrate up", "migrate down", "migrate status", "publish", "demo", "status", "trace",
-		"dlq list", "dlq show", "dlq replay", "dlq drop", "doctor", "bench", "version", "completion",
+		"dlq list", "dlq show", "dlq replay", "dlq drop", "console", "doctor", "bench", "version", "help", "completion",
 	}
 	overview := run(t, nil, "--help")
 	require.Zero(t, overview.code, overview.err)
