@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"processor/internal/servertest"
 )
@@ -98,9 +99,9 @@ func onTerminal(t *testing.T, args ...string) *session {
 // pollable returns a file whose Close ends a Read, which it does not after Fd was called.
 func pollable(t *testing.T, file *os.File) *os.File {
 	t.Helper()
-	fd, err := syscall.Dup(int(file.Fd()))
+	// At once close-on-exec: a process that another test starts meanwhile would keep the terminal open.
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	require.NoError(t, err)
-	syscall.CloseOnExec(fd)
 	require.NoError(t, syscall.SetNonblock(fd, true))
 	require.NoError(t, file.Close())
 	return os.NewFile(uintptr(fd), file.Name())
@@ -205,7 +206,12 @@ func (s *session) pid() int {
 // leavesNothing waits until no process and no file is left and the terminal is as it was.
 func (s *session) leavesNothing() {
 	s.t.Helper()
-	servertest.Until(s.t, "nothing is left", func() bool { return len(s.left()) == 0 })
+	var left []string
+	defer func() { s.t.Log("left at last:", left) }()
+	servertest.Until(s.t, "nothing is left", func() bool {
+		left = s.left()
+		return len(left) == 0
+	})
 }
 
 // left lists processes, files and changed settings.
