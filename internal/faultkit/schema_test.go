@@ -53,7 +53,7 @@ func TestSchema_GoesWrongUnderTheWorker(t *testing.T) {
 		},
 		"revoked right": {
 			`REVOKE INSERT ON positions FROM %s`, `GRANT INSERT ON positions TO %s`,
-			"42501", "lacks INSERT on positions", []string{"give the service's role the rights on positions", "the right INSERT on positions"},
+			"42501", "lacks INSERT on positions", []string{"give the service's role the rights on positions", "GRANT INSERT ON positions TO"},
 		},
 		"column of another type": {
 			`ALTER TABLE positions ALTER priority TYPE boolean USING priority > 0`, `ALTER TABLE positions ALTER priority TYPE smallint USING priority::integer::smallint`,

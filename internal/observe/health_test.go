@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,9 +165,10 @@ func TestHealth_ProbeWithoutAnswer(t *testing.T) {
 // A check of what a server contains says nothing while the server does not answer, and has no series before it has a result.
 func TestHealth_CheckThatNeedsAnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		silent := true
+		var silent atomic.Bool
+		silent.Store(true)
 		h := NewHealth([]Probe{{Name: "schema", NeedsAnswer: true, Check: func(ctx context.Context) error {
-			if silent {
+			if silent.Load() {
 				<-ctx.Done()
 				return ctx.Err()
 			}
@@ -178,12 +180,12 @@ func TestHealth_CheckThatNeedsAnAnswer(t *testing.T) {
 		require.Equal(t, "not checked yet", h.Readiness().Checks["schema"].Error)
 		require.Zero(t, testutil.CollectAndCount(h))
 
-		silent = false
+		silent.Store(false)
 		pass(5 * time.Second)
 		require.True(t, h.Readiness().Ready)
 		require.Equal(t, 1.0, testutil.ToFloat64(h))
 
-		silent = true
+		silent.Store(true)
 		pass(5 * time.Second)
 		require.True(t, h.Readiness().Ready, "the result before stands")
 		require.Equal(t, 1.0, testutil.ToFloat64(h))
