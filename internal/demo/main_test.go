@@ -3,6 +3,8 @@ package demo_test
 import (
 	"context"
 	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -19,5 +21,16 @@ func TestMain(m *testing.M) {
 		os.Exit(cli.Main(ctx, os.Args[1:], observe.BuildInfo{}, cli.Streams{Out: os.Stdout, Err: os.Stderr}))
 	}
 	signals.Release()
+	handleIgnored(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
 	goleak.VerifyTestMain(m)
+}
+
+// handleIgnored handles those of the signals that this process ignores, as below nohup or in the background of a script: the
+// shells of the tests would ignore them too, and of a signal that is handled a child has the default.
+func handleIgnored(all ...os.Signal) {
+	for _, s := range all {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 }

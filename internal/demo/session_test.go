@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -93,11 +92,6 @@ func onTerminal(t *testing.T, args ...string) *session {
 	cmd := exec.Command("sh", append([]string{"-c", script, "sh", os.Args[0], "demo"}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.tty, s.tty, s.tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	// A test that was started with nohup ignores SIGHUP, and so would the shell. Of a signal that this process handles, a
-	// child has the default.
-	hangUp := make(chan os.Signal, 1)
-	signal.Notify(hangUp, syscall.SIGHUP)
-	t.Cleanup(func() { signal.Stop(hangUp) })
 	s.start(cmd)
 	return s
 }
