@@ -62,7 +62,7 @@ type DescribeSessionRow struct {
 }
 
 // What is known of a session; none where it has ended. A role without pg_read_all_stats sees the state and the
-// times of its own role's sessions only. Ages are in seconds, -1 where they are not known. Not the query's text:
+// times only of sessions of the same role. Ages are in seconds, -1 where they are not known. Not the query's text:
 // it may hold values of rows.
 func (q *Queries) DescribeSession(ctx context.Context, pid int32) ([]DescribeSessionRow, error) {
 	rows, err := q.db.Query(ctx, describeSession, pid)
@@ -144,7 +144,7 @@ SELECT pg_advisory_unlock($1::bigint)
 `
 
 // One migration at a time, however many deploy jobs start at once. Session locks, so they need
-// a connection of their own and no PgBouncer in transaction mode.
+// a separate connection and no PgBouncer in transaction mode.
 func (q *Queries) UnlockMigrations(ctx context.Context, key int64) error {
 	_, err := q.db.Exec(ctx, unlockMigrations, key)
 	return err

@@ -150,18 +150,11 @@ func (c *dlqReplayCmd) replay(ctx context.Context, out Streams) error {
 	})
 }
 
-// followEvery is the time between two looks at replayed entries.
-const followEvery = 100 * time.Millisecond
-
 // became waits until every replayed entry is acknowledged, for c.Wait at most and not where nobody reads them, and adds up.
 func (c *dlqReplayCmd) became(ctx context.Context, followers map[string]*deadletter.Follower) (sum deadletter.Outcome, err error) {
 	end := time.Now().Add(c.Wait)
 	for _, f := range followers {
-		o, err := f.Look(ctx)
-		for err == nil && !o.Settled() && o.Read && time.Now().Before(end) && ctx.Err() == nil {
-			pause(ctx, followEvery)
-			o, err = f.Look(ctx)
-		}
+		o, err := f.Await(ctx, end)
 		if err != nil {
 			return sum, err
 		}

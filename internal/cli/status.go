@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"processor/internal/retry"
 	"processor/internal/service"
 	"processor/internal/status"
 	"processor/internal/stream"
@@ -78,7 +79,7 @@ func (c *statusCmd) Run(ctx context.Context, out Streams) error {
 	for {
 		now := before
 		if before.Err == nil || c.Watch {
-			pause(ctx, wait)
+			_ = retry.Sleep(ctx, wait) // the end of ctx is seen below
 			now = asking.Look(ctx)
 		}
 		if ctx.Err() != nil && c.Watch {
@@ -100,16 +101,6 @@ func (c *statusCmd) Run(ctx context.Context, out Streams) error {
 
 // stopped is the error of a command that a signal ends before it has an answer.
 func stopped(ctx context.Context) error { return fmt.Errorf("stopped: %w", context.Cause(ctx)) }
-
-// pause waits, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
 
 func viewError(v *status.View) error {
 	switch {

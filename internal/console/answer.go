@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -103,7 +104,7 @@ func (s *Server) ask(question func(ctx context.Context, r *http.Request) (any, e
 			answer(w, http.StatusOK, found)
 			return
 		}
-		if no, is := err.(*refusal); is { //nolint:errorlint // made here, never wrapped
+		if no, is := errors.AsType[*refusal](err); is {
 			fail(w, no.status, no.text)
 			return
 		}

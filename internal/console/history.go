@@ -11,7 +11,7 @@ import (
 const (
 	// maxPoints is what a chart shows: ten minutes.
 	maxPoints = 300
-	// maxCells bounds the memory of all charts: 12 MB with the most streams.
+	// maxCells bounds the figures of all charts together, in points times streams.
 	maxCells = 60_000
 )
 
@@ -59,9 +59,9 @@ func (h *history) add(v *status.View) {
 	}
 	h.dead, h.at = dead, v.Time
 	h.points = append(h.points, p)
-	most := min(maxPoints, max(maxCells/max(len(v.Streams), 1), 2))
-	if len(h.points) > most {
-		h.points = append(h.points[:0], h.points[len(h.points)-most:]...)
+	limit := min(maxPoints, max(maxCells/max(len(v.Streams), 1), 2))
+	if len(h.points) > limit {
+		h.points = append(h.points[:0], h.points[len(h.points)-limit:]...)
 	}
 }
 
@@ -78,8 +78,8 @@ func figuresOf(v *status.View, s *status.Stream, deadBefore int64, known bool, t
 	}
 	if s.DoneRate != nil {
 		f[1] = *s.DoneRate
-		if new := s.DeadLetters.Total - deadBefore; known && new > 0 && took > 0 {
-			f[1] -= float64(new) / took.Seconds()
+		if added := s.DeadLetters.Total - deadBefore; known && added > 0 && took > 0 {
+			f[1] -= float64(added) / took.Seconds()
 		}
 		f[1] = max(f[1], 0)
 	}

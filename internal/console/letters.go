@@ -25,9 +25,8 @@ const (
 	// maxReplay bounds the letters of one request.
 	maxReplay = 100
 	// followFor is how long a replay waits for the worker.
-	followFor   = 5 * time.Second
-	followEvery = 100 * time.Millisecond
-	maxBody     = 64 << 10
+	followFor = 5 * time.Second
+	maxBody   = 64 << 10
 )
 
 // letterLine is a dead letter in the list. It has no payload.
@@ -273,11 +272,7 @@ func (s *Server) putBack(ctx context.Context, name string, ids []stream.ID) (rep
 	if err != nil || done.Replayed == 0 {
 		return done, err
 	}
-	end := time.Now().Add(followFor)
-	became, err := follower.Look(ctx)
-	for err == nil && !became.Settled() && became.Read && time.Now().Before(end) && pause(ctx, followEvery) {
-		became, err = follower.Look(ctx)
-	}
+	became, err := follower.Await(ctx, time.Now().Add(followFor))
 	done.Rows, done.DeadAgain, done.Pending, done.Unread, done.Read = became.Rows, became.DeadAgain, became.Pending, became.Unread, became.Read
 	return done, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"processor/internal/doctor"
 	"processor/internal/observe"
+	"processor/internal/retry"
 	"processor/internal/status"
 )
 
@@ -67,7 +68,7 @@ func (p *poll) look(ctx context.Context) {
 	defer asking.Close(ctx)
 	before := asking.Look(ctx)
 	p.keep(ctx, asking, before, before)
-	for wait := firstRate; pause(ctx, wait); wait = lookEvery {
+	for wait := firstRate; retry.Sleep(ctx, wait) == nil; wait = lookEvery {
 		now := asking.Look(ctx)
 		p.keep(ctx, asking, before, now)
 		before = now
@@ -104,7 +105,7 @@ func (p *poll) check(ctx context.Context) {
 		p.mu.Lock()
 		p.checks = &checks{time.Now().UTC(), found}
 		p.mu.Unlock()
-		if !pause(ctx, checkPause) {
+		if retry.Sleep(ctx, checkPause) != nil {
 			return
 		}
 		select {
@@ -135,17 +136,5 @@ func (p *poll) state(seq int64) state {
 	return state{
 		View: p.view, Rows: p.rows, Checks: p.checks, Points: p.history.after(seq),
 		ShowPositions: p.config.ShowPositions, AllowChanges: p.config.AllowChanges,
-	}
-}
-
-// pause waits, and reports false where ctx ended instead.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

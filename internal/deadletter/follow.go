@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"processor/internal/retry"
 	"processor/internal/stream"
 )
 
@@ -13,6 +14,8 @@ const (
 	followed = 100_000
 	// followPage is how many pending entries are asked for at once.
 	followPage = 1000
+	// followEvery is the time between two looks at replayed entries.
+	followEvery = 100 * time.Millisecond
 	// goneAfter is how long a consumer may not ask for entries before it counts as gone.
 	goneAfter = time.Minute
 )
@@ -56,6 +59,15 @@ func (f *Follower) Add(ids []stream.ID) {
 	room := min(len(ids), followed-len(f.ids))
 	f.ids = append(f.ids, ids[:room]...)
 	f.untold += len(ids) - room
+}
+
+// Await looks until nothing more will happen to the entries, nobody reads the stream, the time has come or ctx ends.
+func (f *Follower) Await(ctx context.Context, until time.Time) (Outcome, error) {
+	o, err := f.Look(ctx)
+	for err == nil && !o.Settled() && o.Read && time.Now().Before(until) && retry.Sleep(ctx, followEvery) == nil {
+		o, err = f.Look(ctx)
+	}
+	return o, err
 }
 
 // Look asks Redis what has become of the entries so far.

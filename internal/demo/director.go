@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"processor/internal/fleet"
+	"processor/internal/format"
 	"processor/internal/stream"
 )
 
@@ -273,10 +274,7 @@ func (d *director) kill(ctx context.Context) (string, error) {
 	if err != nil {
 		return notYet, nil
 	}
-	pending := plural(uint64(after.pending), "entry")
-	if after.pending != 1 {
-		pending = thousands(after.pending) + " entries"
-	}
+	pending := format.Entries(after.pending)
 	killed := time.Now()
 	d.demo.display.say(plain, "   "+pending+" pending in Redis for the worker that was killed.")
 	if !d.await(ctx, after.delivered) {

@@ -147,23 +147,23 @@ func (q *queue) valid(ctx context.Context, count int) ([]fleet.Record, error) {
 // letters are the dead letters of a stream.
 type letters struct {
 	total    int64
-	byReason map[string]int
+	byReason deadletter.Tally
 	bad      uint64 // distinct bad entries of the demo
 	other    uint64 // letters of anything else
 }
 
 // letters reads the dead letters, a page at a time.
 func (q *queue) letters(ctx context.Context) (letters, error) {
-	found := letters{byReason: map[string]int{}}
+	found := letters{byReason: deadletter.Tally{}}
 	chosen, err := deadletter.NewQueue(q.client, q.stream).Select(ctx, deadletter.Filter{})
 	if err != nil {
 		return letters{}, err
 	}
 	seen := map[string]bool{}
 	err = chosen.Pages(ctx, func(page []deadletter.Letter) error {
+		found.byReason.Add(page)
 		for i := range page {
 			found.total++
-			found.byReason[page[i].Reason]++
 			if name := string(page[i].Value("device_id")); strings.HasPrefix(name, badMark) {
 				seen[name] = true
 			} else {

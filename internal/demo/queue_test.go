@@ -6,6 +6,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/deadletter"
 	"processor/internal/fleet"
 	"processor/internal/sandbox"
 	"processor/internal/servertest"
@@ -145,7 +146,7 @@ func TestQueue_CountsABadEntryOnce(t *testing.T) {
 	q := &queue{client: client, stream: StreamName, group: GroupName}
 	found, err := q.letters(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, letters{byReason: map[string]int{}}, found)
+	require.Equal(t, letters{byReason: deadletter.Tally{}}, found)
 
 	for _, l := range [][]string{
 		{"bad-1", "not_json"}, {"bad-2", "too_deep"}, {"bad-1", "not_json"}, {"356307042441013", "wrong_type"},
@@ -156,7 +157,7 @@ func TestQueue_CountsABadEntryOnce(t *testing.T) {
 	}
 	found, err = q.letters(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, letters{total: 4, byReason: map[string]int{"not_json": 2, "too_deep": 1, "wrong_type": 1}, bad: 2, other: 1}, found)
+	require.Equal(t, letters{total: 4, byReason: deadletter.Tally{"not_json": 2, "too_deep": 1, "wrong_type": 1}, bad: 2, other: 1}, found)
 	require.Equal(t, "not_json 2, too_deep 1, wrong_type 1", found.reasons())
 	n, err := q.countLetters(t.Context())
 	require.NoError(t, err)

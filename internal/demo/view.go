@@ -3,9 +3,10 @@ package demo
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
+
+	"processor/internal/format"
 )
 
 // style is the style of a line on a terminal with colours.
@@ -148,13 +149,7 @@ func (s snapshot) summary() string {
 
 // thousands formats a count with commas: 1,234,567.
 func thousands[T int | int64 | uint64](n T) string {
-	digits := strconv.FormatInt(int64(n), 10)
-	first := (len(digits)-1)%3 + 1
-	text := digits[:first]
-	for rest := digits[first:]; rest != ""; rest = rest[3:] {
-		text += "," + rest[:3]
-	}
-	return text
+	return format.Thousands(int64(n))
 }
 
 func round(rate float64) int64 { return int64(math.Round(rate)) }

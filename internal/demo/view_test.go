@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"processor/internal/deadletter"
 	"processor/internal/observe"
 )
 
@@ -32,7 +33,7 @@ func busy() snapshot {
 				{"redis", observe.Condition{OK: true}}, {"schema", observe.Condition{OK: true}},
 			},
 			lag: 560, pending: 7,
-			letters: letters{total: 24, byReason: map[string]int{
+			letters: letters{total: 24, byReason: deadletter.Tally{
 				"not_json": 4, "missing_key": 4, "wrong_type": 4, "out_of_range": 4, "malformed_sentinel": 2, "unstorable_string": 2, "too_deep": 4}},
 		},
 		publishedRate: 999.6,

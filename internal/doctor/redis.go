@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,16 +47,10 @@ func Redis(ctx context.Context, client redis.UniversalClient, streams []string, 
 }
 
 func hintConnection(err error) string {
-	switch {
-	case redis.IsPermissionError(err):
+	if redis.IsPermissionError(err) {
 		return "ACL SETUSER … +ping"
-	case redis.IsAuthError(err):
-		return "correct user and password in REDIS_URL"
-	case redis.IsLoadingError(err):
-		return "wait until Redis has read its data"
-	default:
-		return "start Redis, or correct host, port and scheme (rediss:// with TLS) in REDIS_URL"
 	}
+	return cmp.Or(stream.Hint(err), "start Redis, or correct host, port and scheme (rediss:// with TLS) in REDIS_URL")
 }
 
 // node is one server. Its label tells it from others and is empty where there are none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -121,12 +122,7 @@ func missingRights(ctx context.Context, node *redis.Client, wanted map[string][]
 	if err := conn.Do(ctx, "multi").Err(); err != nil {
 		return nil, err
 	}
-	keys := make([]string, 0, len(wanted))
-	for key := range wanted {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		var rules []string
 		for _, want := range wanted[key] {
 			refused, err := refuses(ctx, conn, want, key)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"processor/db"
+	"processor/internal/format"
 	"processor/internal/position"
 	"processor/internal/schema"
 	"processor/internal/store"
@@ -76,9 +77,9 @@ func (i *Inspector) Columnstore(ctx context.Context, schemaName string) (c Colum
 	}
 	for _, r := range rows {
 		c.Jobs = append(c.Jobs, Job{
-			ID: r.ID, Name: r.Name, Scheduled: r.Scheduled, Every: inSeconds(r.Every), After: r.After, DueBefore: r.DueBefore,
+			ID: r.ID, Name: r.Name, Scheduled: r.Scheduled, Every: format.Seconds(r.Every), After: r.After, DueBefore: r.DueBefore,
 			LastRun: r.LastRun, Status: r.Status, Runs: r.Runs, Failures: r.Failures,
-			SinceSuccess: inSeconds(r.SinceSuccess), Overdue: inSeconds(r.Overdue),
+			SinceSuccess: format.Seconds(r.SinceSuccess), Overdue: format.Seconds(r.Overdue),
 		})
 	}
 	if p := c.Policy(); p != nil {
@@ -89,8 +90,6 @@ func (i *Inspector) Columnstore(ctx context.Context, schemaName string) (c Colum
 	}
 	return c, nil
 }
-
-func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // Disk is what fills the disk of a server.
 type Disk struct {

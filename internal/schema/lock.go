@@ -13,6 +13,8 @@ import (
 	"github.com/amacneil/dbmate/v2/pkg/dbmate"
 
 	"processor/db"
+	"processor/internal/format"
+	"processor/internal/retry"
 )
 
 // Migrator applies and reverts migrations. The zero value waits for locks as long as it takes.
@@ -145,7 +147,7 @@ func (m *Migrator) run(ctx context.Context, databaseURL string, migrate func(*db
 		case attempt > m.Retries:
 			return fmt.Errorf("migrate: %w", &LockedError{What: "a lock on a table", Blockers: w.known, Attempts: attempt, Err: err})
 		}
-		if err := wait(ctx, m.LockTimeout); err != nil {
+		if err := retry.Sleep(ctx, m.LockTimeout); err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
 	}
@@ -182,7 +184,7 @@ func (w *lockWatch) lock(ctx context.Context) error {
 		if w.LockTimeout > 0 && attempt > w.Retries {
 			return &LockedError{What: "the advisory lock of migrations", Blockers: w.known, Attempts: attempt}
 		}
-		if err := wait(ctx, max(w.LockTimeout, watchInterval)); err != nil {
+		if err := retry.Sleep(ctx, max(w.LockTimeout, watchInterval)); err != nil {
 			return err
 		}
 	}
@@ -229,7 +231,7 @@ func (w *lockWatch) blocked(ctx context.Context, pids []int32) error {
 		if len(found) > 0 {
 			b = Blocker{
 				PID: pid, Role: found[0].Role, Application: found[0].Application, Address: found[0].Address, State: found[0].State,
-				Kind: found[0].Kind, Transaction: seconds(found[0].TransactionAge), Query: seconds(found[0].QueryAge),
+				Kind: found[0].Kind, Transaction: format.Seconds(found[0].TransactionAge), Query: format.Seconds(found[0].QueryAge),
 			}
 		}
 		blockers = append(blockers, b)
@@ -239,17 +241,4 @@ func (w *lockWatch) blocked(ctx context.Context, pids []int32) error {
 		w.OnBlocked(blockers)
 	}
 	return nil
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

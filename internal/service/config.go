@@ -92,19 +92,27 @@ func (d *Database) Resolve() error {
 	return nil
 }
 
+// resolve reads a URL that must be set.
 func resolve(value *string, file, flag, env string) error {
+	if err := fromFile(value, file, flag, env, "the URL"); err != nil {
+		return err
+	}
+	if *value == "" {
+		return &SettingError{flag, env, fmt.Errorf("is not set, and neither is --%s-file (%s_FILE)", flag, env)}
+	}
+	return nil
+}
+
+// fromFile reads the file where one is named; what names what it holds.
+func fromFile(value *string, file, flag, env, what string) (err error) {
 	*value = trimSecret(*value)
 	switch {
 	case *value != "" && file != "":
 		return &SettingError{flag, env, fmt.Errorf("set together with --%s-file (%s_FILE); one of the two is allowed", flag, env)}
 	case file != "":
-		content, err := readSecret(file)
-		if err != nil {
+		if *value, err = readSecret(file, what); err != nil {
 			return &SettingError{flag + "-file", env + "_FILE", err}
 		}
-		*value = content
-	case *value == "":
-		return &SettingError{flag, env, fmt.Errorf("is not set, and neither is --%s-file (%s_FILE)", flag, env)}
 	}
 	return nil
 }
@@ -121,11 +129,11 @@ func (c *Config) Resolve() error {
 	if err := store.CheckURL(c.Database.URL); err != nil {
 		return &SettingError{"database-url", "DATABASE_URL", err}
 	}
-	if err := checkAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
+	if err := CheckAddress("http-addr", "HTTP_ADDR", c.HTTPAddr); err != nil {
 		return err
 	}
 	if c.PprofAddr != "" {
-		if err := checkAddress("pprof-addr", "PPROF_ADDR", c.PprofAddr); err != nil {
+		if err := CheckAddress("pprof-addr", "PPROF_ADDR", c.PprofAddr); err != nil {
 			return err
 		}
 	}
@@ -156,25 +164,17 @@ const minToken, maxToken = 16, 256
 // Resolve reads the file where one is named. Without either there is no token.
 func (t *Token) Resolve() error {
 	flag, env := "token", "CONSOLE_TOKEN"
-	t.Value = trimSecret(t.Value)
-	switch {
-	case t.Value != "" && t.File != "":
-		return &SettingError{flag, env, fmt.Errorf("set together with --%s-file (%s_FILE); one of the two is allowed", flag, env)}
-	case t.File != "":
-		content, err := readSecretOf(t.File, "the token")
-		if err != nil {
-			return &SettingError{flag + "-file", env + "_FILE", err}
-		}
-		flag, env, t.Value = flag+"-file", env+"_FILE", content
+	if err := fromFile(&t.Value, t.File, flag, env, "the token"); err != nil {
+		return err
+	}
+	if t.File != "" {
+		flag, env = flag+"-file", env+"_FILE"
 	}
 	if n := len(t.Value); n > 0 && (n < minToken || n > maxToken) {
 		return &SettingError{flag, env, fmt.Errorf("has %d bytes; wanted: %d to %d, such as openssl rand -hex 16 prints", n, minToken, maxToken)}
 	}
 	return nil
 }
-
-// CheckAddress returns a *SettingError for an address that can never be bound.
-func CheckAddress(flag, env, address string) error { return checkAddress(flag, env, address) }
 
 // CheckStreams returns a *SettingError unless these are names of streams, at least one and each once.
 func CheckStreams(names ...string) error {
@@ -235,8 +235,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkAddress refuses an address that can never be bound, whether or not it is free now.
-func checkAddress(flag, env, address string) error {
+// CheckAddress returns a *SettingError for an address that can never be bound, whether or not it is free now.
+func CheckAddress(flag, env, address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = net.LookupPort("tcp", port)

@@ -14,12 +14,9 @@ import (
 // maxSecret bounds what is read of a file that holds a URL, in bytes.
 const maxSecret = 64 << 10
 
-// readSecret returns the URL in a file, without byte-order mark, blank lines and white space around it. Its errors
-// name the file, the fix, and nothing of its content.
-func readSecret(path string) (string, error) { return readSecretOf(path, "the URL") }
-
-// readSecretOf is readSecret for a file that holds something else.
-func readSecretOf(path, what string) (string, error) {
+// readSecret returns the URL, or what else it is, in a file, without byte-order mark, blank lines and white space around
+// it. Its errors name the file, the fix, and nothing of its content.
+func readSecret(path, what string) (string, error) {
 	if strings.Contains(path, "://") { // not shown: it may hold a password
 		return "", errors.New("is a URL, not the name of a file that holds one; set the URL without _FILE, or name a file")
 	}
@@ -73,7 +70,7 @@ func watched(path, url string, check func(string) error, logger *slog.Logger) fu
 }
 
 func (f *secretFile) read() string {
-	text, err := readSecret(f.path)
+	text, err := readSecret(f.path, "the URL")
 	if err == nil {
 		err = f.check(text)
 	}

@@ -79,7 +79,7 @@ func TestWriter_FindsBadRowsInOneTransaction(t *testing.T) {
 }
 
 // After a bad row batches are tried part by part from the start for a while, so that the next bad row
-// costs less: the first part in a transaction of its own, all others in one.
+// costs less: the first part in a separate transaction, all others in one.
 func TestWriter_IsCautiousWhileBadRowsAreAbout(t *testing.T) {
 	url := servertest.Migrated(t)
 	servertest.Execute(t, url, `ALTER TABLE positions ADD CONSTRAINT plausible CHECK (speed < 500)`)
@@ -160,7 +160,7 @@ func TestWriter_DividesWhereManyRowsAreBad(t *testing.T) {
 		CommitUnknown: func() { require.Fail(t, "every commit was answered") },
 	}}).NewWriter()
 	batch := devices(160)
-	const bad = 20 + maxRejected + 1 // the first part is an eighth, in a transaction of its own
+	const bad = 20 + maxRejected + 1 // the first part is an eighth, in a separate transaction
 	for i := range batch[:bad] {
 		batch[i].Speed = 600
 	}

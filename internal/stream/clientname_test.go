@@ -48,7 +48,7 @@ func TestName_NeedsNoRight(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, strings.Count(list, " name="+name.String()+" "), list)
 	for _, line := range denied(t, admin) {
-		require.Contains(t, line, "client|setinfo") // which go-redis sends of its own accord
+		require.Contains(t, line, "client|setinfo") // which go-redis sends unasked
 	}
 
 	mine, err := Connect(server.URL() + "?client_name=mine")

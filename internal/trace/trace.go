@@ -7,7 +7,6 @@ package trace
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -289,7 +288,7 @@ func (t *Search) rows(ctx context.Context, device string, want fixes, told map[i
 // and the newest comes last.
 func idSpan(want fixes) (from, to stream.ID) {
 	if want.newest() {
-		return stream.ID{Millis: math.MaxUint64, Seq: math.MaxUint64}, stream.ID{}
+		return stream.MaxID(), stream.ID{}
 	}
 	return stream.IDAt(want.first.Add(-time.Minute)), stream.MaxID()
 }

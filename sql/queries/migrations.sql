@@ -1,5 +1,5 @@
 -- One migration at a time, however many deploy jobs start at once. Session locks, so they need
--- a connection of their own and no PgBouncer in transaction mode.
+-- a separate connection and no PgBouncer in transaction mode.
 
 -- name: UnlockMigrations :exec
 SELECT pg_advisory_unlock(@key::bigint);
@@ -28,7 +28,7 @@ WHERE w.application_name = @application_name::text;
 
 -- name: DescribeSession :many
 -- What is known of a session; none where it has ended. A role without pg_read_all_stats sees the state and the
--- times of its own role's sessions only. Ages are in seconds, -1 where they are not known. Not the query's text:
+-- times only of sessions of the same role. Ages are in seconds, -1 where they are not known. Not the query's text:
 -- it may hold values of rows.
 SELECT
     pid::integer AS pid,
